@@ -1,0 +1,181 @@
+//! The house as the gateway sees it.
+
+use super::{now_ms, views::Shared};
+use crate::config::Config;
+use alloy_primitives::B256;
+use anyhow::Result;
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::Deserialize;
+use std::{sync::Arc, time::Instant};
+use tandem_gateway::{
+    AdminToken, Backend, Gateway, NodeError, Order, Running,
+    backend::Newest,
+    view::{self, Health},
+};
+use tandem_ledger::Report;
+use tandem_module::{Refusal, Reply, Request};
+use tandem_types::{ModuleId, Slot};
+
+/// Starts the gateway.
+///
+/// # Errors
+/// If its address can not be had, or a secret not be read.
+pub async fn serve(config: &Config, shared: Arc<Shared>) -> Result<Running> {
+    let mut gateway = config.gateway.clone();
+    if gateway.admin_token_file.is_none() && gateway.admin_token_env.is_none() {
+        if !config.paths.admin_token.exists() {
+            AdminToken::create_file(&config.paths.admin_token)?;
+        }
+        gateway.admin_token_file = Some(config.paths.admin_token.clone());
+    }
+    let house = Arc::new(House { shared: Arc::clone(&shared), base: tokio::sync::Mutex::new(config.clone()) });
+    let (events, metrics, registry) = (shared.events.clone(), shared.metrics.clone(), shared.registry.clone());
+    Ok(Gateway::new(gateway, house, events, metrics, registry)?.serve().await?)
+}
+
+struct House {
+    shared: Arc<Shared>,
+    /// The configuration in force; orders change its modules.
+    base: tokio::sync::Mutex<Config>,
+}
+
+#[derive(Deserialize)]
+struct Answered {
+    commitment: Commitment,
+}
+#[derive(Deserialize)]
+struct Commitment {
+    #[serde(alias = "requestHash")]
+    request_hash: B256,
+}
+
+impl House {
+    /// Notes how long a promise took, by the hash in its answer.
+    fn note(&self, method: &str, reply: &Reply, since: Instant) {
+        let Reply::Json(json) = reply else { return };
+        let hash = match method {
+            "commitmentRequest" => serde_json::from_slice::<Answered>(json).ok().map(|a| a.commitment.request_hash),
+            "eth_sendRawTransaction" => serde_json::from_slice(json).ok(),
+            _ => None,
+        };
+        if let Some(seq) = hash.and_then(|h| self.shared.seq_of(h)) {
+            self.shared.took(seq, u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
+        }
+    }
+
+    async fn change(
+        &self,
+        module: &ModuleId,
+        change: impl FnOnce(&mut Config) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let mut base = self.base.lock().await;
+        if !base.run.modules.contains_key(module) {
+            return Err(Refusal::new("unknown-module", format!("no module {module} is configured")));
+        }
+        let mut next = base.clone();
+        change(&mut next)?;
+        let applied = self.shared.host.apply(next.run.clone()).await;
+        applied.map_err(|e| Refusal::new("not-applied", e.to_string()))?;
+        *base = next;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Backend for House {
+    fn serves(&self, method: &str) -> bool {
+        self.shared.host.answers(method).is_some()
+    }
+    async fn request(&self, request: Request) -> Result<Reply, Refusal> {
+        let since = Instant::now();
+        let method = request.method.clone();
+        let reply = self.shared.host.request(&method, request).await?;
+        self.note(&method, &reply, since);
+        Ok(reply)
+    }
+    async fn node(&self, method: &str, params: Bytes, deadline: Instant) -> Result<Bytes, NodeError> {
+        let within = deadline.saturating_duration_since(Instant::now());
+        let text = String::from_utf8_lossy(&params).into_owned();
+        let params =
+            serde_json::value::RawValue::from_string(text).map_err(|e| NodeError::Unavailable(e.to_string()))?;
+        let answer = self.shared.node.within(within).rpc().forward(method, &params).await;
+        answer.map(|raw| Bytes::copy_from_slice(raw.get().as_bytes())).map_err(|e| match e {
+            tandem_node::NodeError::Rpc { error, .. } => {
+                NodeError::Rpc { code: error.code, message: error.message, data: error.data }
+            }
+            other => {
+                // Its own words may name the operator's addresses.
+                tracing::debug!(error = %other, method, "a forwarded call failed");
+                NodeError::Unavailable(other.name().into())
+            }
+        })
+    }
+    fn health(&self) -> Health {
+        self.shared.health()
+    }
+    fn ready(&self) -> Health {
+        self.shared.ready()
+    }
+    fn status(&self) -> view::Status {
+        self.shared.status()
+    }
+    fn slots(&self) -> Vec<view::SlotView> {
+        self.shared.slot_views()
+    }
+    fn promises(&self, which: Newest) -> Vec<view::Promise> {
+        self.shared.promises(which.limit, which.slot)
+    }
+    fn blocks(&self, which: Newest) -> Vec<view::BlockView> {
+        self.shared.block_views(which.limit, which.slot)
+    }
+    fn modules(&self) -> Vec<view::ModuleView> {
+        self.shared.module_views()
+    }
+    fn completeness(&self, slot: Slot) -> Option<view::Completeness> {
+        self.shared.completeness(slot)
+    }
+    async fn ledger(&self, days: u64) -> Result<Report, Refusal> {
+        let ledger = Arc::clone(&self.shared.ledger);
+        let read = tokio::task::spawn_blocking(move || ledger.report(now_ms(), days)).await;
+        let failed = |e: String| Refusal::new("ledger-unreadable", e);
+        read.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))
+    }
+    async fn order(&self, order: Order) -> Result<(), Refusal> {
+        let set = |id: &ModuleId, on: bool| {
+            let id = id.clone();
+            move |c: &mut Config| {
+                c.run.modules.entry(id).and_modify(|m| m.enabled = on);
+                Ok(())
+            }
+        };
+        match order {
+            Order::EnableModule(id) => self.change(&id, set(&id, true)).await,
+            Order::DisableModule(id) => self.change(&id, set(&id, false)).await,
+            Order::ReloadModule(id) => {
+                let read = Config::read(&self.shared.config_path);
+                let read = read.map_err(|e| Refusal::new("bad-configuration", e.to_string()))?;
+                let Some(module) = read.run.modules.get(&id).cloned() else {
+                    return Err(Refusal::new(
+                        "unknown-module",
+                        format!("the configuration has no module {id} any more"),
+                    ));
+                };
+                let name = id.clone();
+                self.change(&id, move |c| {
+                    c.run.modules.insert(name, module);
+                    Ok(())
+                })
+                .await
+            }
+            Order::ResumePromising => {
+                self.shared.blocks.resume().map_err(|e| Refusal::new("not-resumed", e.to_string()))
+            }
+            Order::StopPromising => self
+                .shared
+                .blocks
+                .stop_promising("the operator said so")
+                .map_err(|e| Refusal::new("not-stopped", e.to_string())),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The operator's nodes, and which chain they are on.
+
+use super::now_ms;
+use crate::config::{Config, NodeConfig};
+use anyhow::{Context, Result, bail};
+use std::{path::Path, time::Duration};
+use tandem_node::{BeaconNode, ExecutionNode, JwtSecret, identify};
+use tandem_types::ChainSpec;
+
+/// The file in the data folder that pins the chain: a node that is swapped for one of another chain is
+/// found before anything is signed.
+const PIN: &str = "chain.json";
+
+/// The nodes, all on one chain.
+pub struct Chain {
+    /// The chain.
+    pub spec: ChainSpec,
+    /// Execution clients, the first asked first.
+    pub execution: Vec<ExecutionNode>,
+    /// Beacon nodes, the first asked first.
+    pub beacon: Vec<BeaconNode>,
+}
+
+impl Chain {
+    /// Waits until a node answers, and checks that all that do are on one chain.
+    ///
+    /// # Errors
+    /// For a node of another chain, and for an address or secret that makes no sense.
+    pub async fn find(config: &Config) -> Result<Self> {
+        let (mut execution, mut beacon) = (Vec::new(), Vec::new());
+        for (i, node) in config.nodes.iter().enumerate() {
+            let (e, b) = connect(config, node).with_context(|| format!("nodes[{i}]"))?;
+            execution.push(e);
+            beacon.push(b);
+        }
+        let (Some(first_execution), Some(first_beacon)) = (execution.first(), beacon.first()) else {
+            bail!("no node is configured");
+        };
+        let spec = learn(first_execution, first_beacon).await?;
+        pin(&config.paths.data.join(PIN), &spec)?;
+        for (e, b) in execution.iter().zip(&beacon).skip(1) {
+            for r in [e.check_chain(&spec).await, b.check_chain(&spec).await] {
+                match r {
+                    Err(error @ tandem_node::NodeError::WrongChain { .. }) => return Err(error.into()),
+                    Err(error) => tracing::warn!(%error, "a further node does not answer yet"),
+                    Ok(()) => {}
+                }
+            }
+        }
+        Ok(Self { spec, execution, beacon })
+    }
+}
+
+/// Clients of one pair of nodes.
+///
+/// # Errors
+/// For addresses or secrets that make no sense.
+pub fn connect(config: &Config, node: &NodeConfig) -> Result<(ExecutionNode, BeaconNode)> {
+    let mut execution = ExecutionNode::at(node.execution.clone(), config.limits)?;
+    if let Some(path) = &node.jwt {
+        execution = execution.with_jwt(JwtSecret::read(path)?);
+    }
+    Ok((execution, BeaconNode::at(node.beacon.clone(), config.limits)?))
+}
+
+async fn learn(execution: &ExecutionNode, beacon: &BeaconNode) -> Result<ChainSpec> {
+    let mut wait = Duration::from_millis(50);
+    loop {
+        match identify(execution, beacon, now_ms()).await {
+            Ok(spec) => return Ok(spec),
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "the nodes do not answer yet; asking again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(5));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The chain that this data folder belongs to must be the node's. Only the fork may move on.
+fn pin(path: &Path, spec: &ChainSpec) -> Result<()> {
+    match std::fs::read(path) {
+        Ok(raw) => {
+            let pinned: ChainSpec = serde_json::from_slice(&raw).with_context(|| path.display().to_string())?;
+            let same = ChainSpec { fork_version: spec.fork_version, clock: spec.clock, ..pinned } == *spec;
+            if !same {
+                bail!(
+                    "the node is on chain {} with genesis {}, this data folder belongs to chain {} with genesis {}. \
+                     Remedy: point `nodes` at the right node, or `paths.data` at another folder",
+                    spec.chain_id,
+                    spec.genesis_hash,
+                    pinned.chain_id,
+                    pinned.genesis_hash
+                );
+            }
+            Ok(())
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::write(path, serde_json::to_vec_pretty(spec)?).with_context(|| path.display().to_string())
+        }
+        Err(e) => Err(e).with_context(|| path.display().to_string()),
+    }
+}

@@ -1,0 +1,22 @@
+//! Promises through trouble: real hosts beside the simulated L1, and what the chain shows in the end.
+//!
+//! Each test runs an L1 of its own, one at a time; hosts are processes of the real binary. Nothing is
+//! asserted about speed: tests wait for slots to pass, with generous deadlines.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "promises/desk.rs"]
+mod desk;
+#[path = "promises/fates.rs"]
+mod fates;
+#[path = "promises/kills.rs"]
+mod kills;
+#[path = "promises/module.rs"]
+mod module;
+#[path = "promises/proxy.rs"]
+mod proxy;
+#[path = "promises/reorg.rs"]
+mod reorg;
+#[path = "promises/steering.rs"]
+mod steering;
+#[path = "promises/world.rs"]
+mod world;

@@ -1,0 +1,259 @@
+//! One L1 with hosts beside it, and the questions that tests ask of it.
+
+use alloy_primitives::{Address, B256, Bytes};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, ops::Range, path::Path, time::Duration};
+use tandem_demo::{
+    ask, http,
+    kill::oracle::Answer,
+    process::Host,
+    rig::{Rig, RigConfig, hex_number},
+    wallet::{Fees, Wallet},
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Only one L1 at a time: the machine is small, and slots are short.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// How long any single answer may take.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long something that must happen may take.
+const DEADLINE: Duration = Duration::from_secs(90);
+pub const SEED: u64 = 1;
+pub const VALIDATORS: u64 = 32;
+pub const GWEI: u128 = 1_000_000_000;
+
+/// A host to be.
+pub struct Plan {
+    pub name: &'static str,
+    pub validators: Range<u64>,
+    pub personality: &'static str,
+    /// Changes `tandem.toml` before the host starts.
+    pub edit: fn(String) -> String,
+}
+
+impl Plan {
+    pub fn new(name: &'static str, validators: Range<u64>, personality: &'static str) -> Self {
+        Self { name, validators, personality, edit: |text| text }
+    }
+}
+
+pub struct World {
+    pub rig: Rig,
+    pub hosts: Vec<Host>,
+    ranges: Vec<Range<u64>>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// What somebody was promised.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub slot: u64,
+    pub hash: B256,
+    pub raw: Bytes,
+    pub request: Bytes,
+    pub answer: Bytes,
+}
+
+impl World {
+    pub async fn start(slot_ms: u64, plans: Vec<Plan>) -> Self {
+        let mut world = Self::unconnected(slot_ms, plans).await;
+        for host in &mut world.hosts {
+            world.rig.connect(host).await.unwrap();
+        }
+        world.wait_until_served().await;
+        world
+    }
+
+    /// Hosts run, and no beacon node knows of them yet.
+    pub async fn unconnected(slot_ms: u64, plans: Vec<Plan>) -> Self {
+        let turn = ONE_AT_A_TIME.lock().await;
+        let config = RigConfig { slot_ms, validators: VALIDATORS, seed: SEED, accounts: 200, ..RigConfig::default() };
+        let mut rig = Rig::start(config).await.unwrap();
+        let (mut hosts, mut ranges) = (Vec::new(), Vec::new());
+        for plan in plans {
+            ranges.push(plan.validators.clone());
+            let binary = Path::new(env!("CARGO_BIN_EXE_tandem"));
+            let mut host = rig.add_host(binary, plan.name, plan.validators, plan.personality, &[]).await.unwrap();
+            let file = host.dir.join("tandem.toml");
+            let text = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, (plan.edit)(text)).unwrap();
+            host.flag("--first-use");
+            host.start().unwrap();
+            hosts.push(host);
+        }
+        for host in &mut hosts {
+            host.ready(Duration::from_secs(60)).await.unwrap();
+            host.without_flag("--first-use");
+        }
+        Self { rig, hosts, ranges, _turn: turn }
+    }
+
+    pub async fn wait_until_served(&self) {
+        for host in &self.hosts {
+            ask::wait_until_served(&host.gateway, DEADLINE).await.unwrap();
+        }
+    }
+
+    pub async fn stop(mut self) {
+        for host in &mut self.hosts {
+            host.stop().unwrap();
+        }
+        self.rig.stop().await;
+    }
+
+    pub fn wallet(&self, index: u32) -> Wallet {
+        Wallet::nth(index, self.rig.chain_id()).unwrap()
+    }
+
+    pub fn is_of(&self, host: usize, validator: u64) -> bool {
+        self.ranges[host].contains(&validator)
+    }
+
+    /// The proposers of the running epoch and the next: slot → (validator, key).
+    pub async fn proposers(&self) -> BTreeMap<u64, (u64, String)> {
+        let epoch = self.rig.slot_now() / 32;
+        let mut all = BTreeMap::new();
+        for e in [epoch, epoch + 1] {
+            let url = format!("{}/eth/v1/validator/duties/proposer/{e}", self.rig.beacon());
+            let v = http::get(&url, PATIENCE).await.unwrap().json().unwrap();
+            let number = |v: &Value| v.as_str().unwrap().parse::<u64>().unwrap();
+            for d in v["data"].as_array().unwrap_or_else(|| panic!("no duties: {v}")) {
+                let key = d["pubkey"].as_str().unwrap().to_owned();
+                all.insert(number(&d["slot"]), (number(&d["validator_index"]), key));
+            }
+        }
+        all
+    }
+
+    /// Slots of a host that it serves now and that begin in `lead` slots or later, soonest first.
+    pub async fn open_slots(&self, host: usize, lead: u64) -> Vec<u64> {
+        let from = self.rig.slot_now() + lead;
+        // A host that was just killed may be starting its module.
+        let served = ask::served(&self.hosts[host].gateway).await.unwrap_or_default();
+        served.iter().map(|s| s.slot).filter(|s| *s >= from).collect()
+    }
+
+    /// The soonest of those, once there is one.
+    pub async fn open_slot(&self, host: usize, lead: u64) -> u64 {
+        until("a slot to be open", async || self.open_slots(host, lead).await.first().copied()).await
+    }
+
+    /// What a host answers to a request for a transfer with a tip in gwei.
+    pub async fn try_promise(&self, host: usize, sender: u32, nonce: u64, slot: u64) -> Result<Held, String> {
+        let (asked, tx) = ask::ask(&self.wallet(sender), sender, nonce, slot, 1, Fees::default()).unwrap();
+        match ask::send(&self.hosts[host].gateway, &asked.request, PATIENCE).await {
+            Answer::Promise(answer) => Ok(Held { slot, hash: tx.hash, raw: tx.raw, request: asked.request, answer }),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    pub async fn promise(&self, host: usize, sender: u32, nonce: u64, slot: u64) -> Held {
+        self.try_promise(host, sender, nonce, slot).await.unwrap_or_else(|why| {
+            panic!("slot {slot} of host {host} was not promised to sender {sender}: {why}\n{}", self.log(host))
+        })
+    }
+
+    /// Another transaction with a sender's nonce, which pays far more.
+    pub fn richer(&self, sender: u32, nonce: u64) -> (B256, Bytes) {
+        let fees = Fees { max_fee: 3_000 * GWEI, tip: 800 * GWEI };
+        let tx = self.wallet(sender).transfer(nonce, Address::repeat_byte(0x99), 2, fees).unwrap();
+        (tx.hash, tx.raw)
+    }
+
+    /// Hands a transaction to the public pool.
+    pub async fn publish(&self, raw: &Bytes) {
+        self.execution("eth_sendRawTransaction", json!([raw])).await;
+    }
+
+    pub async fn execution(&self, method: &str, params: Value) -> Value {
+        http::rpc(self.rig.execution(), method, params, PATIENCE).await.unwrap()
+    }
+
+    /// The slot of the canonical block that has a transaction.
+    pub async fn slot_of(&self, hash: B256) -> Option<u64> {
+        let receipt = self.execution("eth_getTransactionReceipt", json!([hash])).await;
+        let block = self.execution("eth_getBlockByNumber", json!([receipt["blockNumber"].as_str()?, false])).await;
+        self.rig.clock().slot_of_timestamp(hex_number(&block["timestamp"])?).map(u64::from)
+    }
+
+    /// Waits until a slot's block is on the chain.
+    pub async fn block_of(&self, slot: u64) -> String {
+        self.rig.wait_for_slot(slot).await.unwrap();
+        until(&format!("the block of slot {slot}"), async || self.rig.block_root_at(slot).await.unwrap()).await
+    }
+
+    /// What the slot's proposer decided.
+    pub async fn decision(&self, slot: u64) -> Value {
+        let url = format!("{}/tandem/v1/devnet/decisions", self.rig.beacon());
+        until(&format!("a decision about slot {slot}"), async || {
+            let all = http::get(&url, PATIENCE).await.unwrap().json().unwrap();
+            let of = |d: &&Value| d["slot"] == json!(slot) || d["slot"] == json!(slot.to_string());
+            all.as_array().unwrap().iter().rev().find(of).cloned()
+        })
+        .await
+    }
+
+    /// The fate that a host tells, once it is one that `is` takes.
+    pub async fn fate(&self, host: usize, held: &Held, is: &str) -> Value {
+        let begin = std::time::Instant::now();
+        loop {
+            let told = ask::promise(&self.hosts[host].gateway, &held.hash.to_string()).await;
+            if let Ok(v) = &told
+                && v["fate"]["fate"] == is
+            {
+                return v["fate"].clone();
+            }
+            if begin.elapsed() > Duration::from_secs(30) {
+                let told = told.map(|v| v["fate"].to_string());
+                panic!("slot {}: not {is} but {told:?}\n{}", held.slot, self.log(host));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits for the slot's end, and checks that the transaction is in exactly its block, and that the
+    /// host knows it.
+    pub async fn assert_kept(&self, host: usize, held: &Held) {
+        self.rig.wait_for_slot(held.slot + 1).await.unwrap();
+        let found = self.slot_of(held.hash).await;
+        if found != Some(held.slot) {
+            let decided = self.decision(held.slot).await;
+            panic!("slot {}: found in {found:?}; {decided}\n{}", held.slot, self.log(host));
+        }
+        self.fate(host, held, "kept").await;
+    }
+
+    pub fn log(&self, host: usize) -> String {
+        self.hosts[host].log_tail(60)
+    }
+
+    /// An operator's order to a host.
+    pub async fn order(&self, host: usize, order: &str) -> u16 {
+        let host = &self.hosts[host];
+        let token = std::fs::read_to_string(host.dir.join("admin-token")).unwrap();
+        let url = format!("{}/api/v1/{order}", host.gateway);
+        http::post(&url, &json!({}), Some(token.trim()), PATIENCE).await.unwrap().status
+    }
+
+    /// The same answer, byte for byte, to the same request.
+    pub async fn assert_same(&self, host: usize, held: &Held) {
+        let again = until("the same answer again", async || {
+            let again = ask::send(&self.hosts[host].gateway, &held.request, PATIENCE).await;
+            (again != Answer::Nothing).then_some(again)
+        });
+        assert_eq!(again.await, Answer::Promise(held.answer.clone()), "slot {}", held.slot);
+    }
+}
+
+/// Asks until there is an answer.
+pub async fn until<T>(what: &str, question: impl AsyncFn() -> Option<T>) -> T {
+    let begin = std::time::Instant::now();
+    loop {
+        if let Some(found) = question().await {
+            return found;
+        }
+        assert!(begin.elapsed() < DEADLINE, "waited {DEADLINE:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}

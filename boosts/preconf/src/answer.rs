@@ -1,0 +1,135 @@
+//! `tandem_promise`: the whole signed promise, with all that a third party needs to judge it.
+
+use crate::{
+    ask::{self, Which, json},
+    view,
+};
+use alloy_primitives::B256;
+use serde_json::{Value, json};
+use tandem_module::{Context, Refusal, Reply};
+use tandem_types::{Body, Signed};
+
+pub(crate) fn unknown(why: &str) -> Refusal {
+    Refusal::new("unknown-promise", why)
+}
+
+/// Answers with the promise, its delegation, its slot's completeness root and its fate; or, where the
+/// journal has it no more, with what is remembered of it.
+///
+/// # Errors
+/// `unknown-promise`, and what the ports refuse.
+pub(crate) async fn promise(cx: &Context, which: Which) -> Result<Reply, Refusal> {
+    let (found, hash, by_request) = match which {
+        Which::Tx(tx, slot) => (cx.slots.promise(tx, slot).await?, tx, false),
+        Which::Request(hash) => (cx.slots.promise_by_request(hash).await?, hash, true),
+        Which::Either(hash) => match cx.slots.promise(hash, None).await? {
+            Some(found) => (Some(found), hash, false),
+            None => (cx.slots.promise_by_request(hash).await?, hash, true),
+        },
+    };
+    let Some(signed) = found else { return remembered(cx, hash) };
+    let key = ask::promise_of(&signed)?.key;
+    // Transaction hashes are public before the seal, transactions are not. Whoever knows the request's
+    // hash has made the request; whoever knows the transaction's may only have read it off a page.
+    if by_request || cx.slots.completeness(&key).await?.is_some() {
+        json(&whole(cx, &signed).await?)
+    } else {
+        json(&veiled(cx, &signed).await?)
+    }
+}
+
+fn remembered(cx: &Context, hash: B256) -> Result<Reply, Refusal> {
+    let r = view::find(cx.store.as_ref(), hash).ok_or_else(|| unknown(&format!("nothing was promised for {hash}")))?;
+    // Without the request's hash: a wrong slot leads here before the seal, too.
+    json(&json!({
+        "seq": r.seq,
+        "slot": r.slot.get(),
+        "tx_hash": r.tx_hash,
+        "recorded_ms": r.recorded_ms,
+        "fate": r.fate,
+        "final": r.is_final,
+    }))
+}
+
+/// A promise without its transaction and without its request's hash, which would open the rest. Who sent
+/// the transaction has both, and so can check the signature.
+async fn veiled(cx: &Context, signed: &Signed) -> Result<Value, Refusal> {
+    let promise = ask::promise_of(signed)?;
+    let delegation = cx.slots.delegation(&promise.key).await?;
+    Ok(json!({
+        "seq": signed.seq,
+        "chain_id": promise.key.chain_id,
+        "slot": promise.key.slot.get(),
+        "proposer": promise.key.proposer,
+        "tx_hash": alloy_primitives::keccak256(&promise.tx),
+        "recorded_ms": signed.recorded_ms,
+        "slasher": promise.slasher,
+        "nonce": signed.nonce,
+        "signing_id": signed.signing_id,
+        "signing_root": signed.signing_root.get(),
+        "signature": signed.signature,
+        "delegation": delegation.as_ref().map(delegated),
+        "sealed": false,
+        "fate": Value::Null,
+        "final": false,
+        "note": "before its slot is sealed a promise is shown whole only by its request hash",
+    }))
+}
+
+async fn whole(cx: &Context, signed: &Signed) -> Result<Value, Refusal> {
+    let promise = ask::promise_of(signed)?;
+    let key = promise.key;
+    // What the house says now goes before what was told: a fate may have changed with a reorg since.
+    let noted = view::of(cx.store.as_ref(), signed.seq).and_then(|r| Some((r.fate?, r.is_final)));
+    let fate = cx.slots.fate(signed.seq).or(noted);
+    let delegation = cx.slots.delegation(&key).await?;
+    let completeness = cx.slots.completeness(&key).await?;
+    Ok(json!({
+        "commitment": ask::signed_commitment(signed)?,
+        "seq": signed.seq,
+        "chain_id": key.chain_id,
+        "genesis_fork_version": format!("0x{}", alloy_primitives::hex::encode(cx.chain.genesis_fork_version)),
+        "slot": key.slot.get(),
+        "proposer": key.proposer,
+        "tx_hash": alloy_primitives::keccak256(&promise.tx),
+        "request_hash": promise.request_hash,
+        "recorded_ms": signed.recorded_ms,
+        "object_root": signed.object_root,
+        "signing_root": signed.signing_root.get(),
+        "price_wei": promise.price.to_string(),
+        "delegation": delegation.as_ref().map(delegated),
+        "completeness": completeness.as_ref().map(complete),
+        "fate": fate.as_ref().map(|f| &f.0),
+        "final": fate.as_ref().is_some_and(|f| f.1),
+    }))
+}
+
+/// The validator's delegation, so that the committer can be checked against the proposer's key.
+fn delegated(signed: &Signed) -> Value {
+    let Body::Delegation(d) = &signed.body else { return Value::Null };
+    json!({
+        "message": {
+            "proposer": d.proposer.compressed(),
+            "delegate": d.delegate.compressed(),
+            "committer": d.committer,
+            "slot": d.slot.get(),
+            "metadata": d.metadata,
+        },
+        "nonce": signed.nonce,
+        "signing_id": signed.signing_id,
+        "signing_root": signed.signing_root.get(),
+        "signature": signed.signature,
+    })
+}
+
+fn complete(signed: &Signed) -> Value {
+    let Body::Completeness(c) = &signed.body else { return Value::Null };
+    json!({
+        "root": c.root,
+        "count": c.count,
+        "nonce": signed.nonce,
+        "signing_id": signed.signing_id,
+        "signing_root": signed.signing_root.get(),
+        "signature": signed.signature,
+    })
+}

@@ -1,0 +1,43 @@
+//! KZG: blob sidecars and published blobs are checked against their commitments.
+
+use alloy_eips::{eip4844::env_settings::EnvKzgSettings, eip7594::BlobTransactionSidecarEip7594};
+use alloy_primitives::B256;
+use tandem_beacon::BlobsBundle;
+use thiserror::Error;
+
+/// Why blobs were not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum KzgError {
+    /// The proofs, the commitments or their hashes do not fit the blobs.
+    #[error("the blobs do not verify: {0}")]
+    Invalid(String),
+    /// Not one blob and 128 cell proofs a commitment.
+    #[error(transparent)]
+    Shape(#[from] tandem_beacon::BeaconError),
+}
+
+/// Loads the trusted setup now, instead of in the first check (about a second).
+pub fn warm_up() {
+    let _ = EnvKzgSettings::Default.get();
+}
+
+/// Checks a blob transaction's sidecar: versioned hashes, counts, and all cell proofs.
+///
+/// # Errors
+/// [`KzgError::Invalid`].
+pub fn verify_sidecar(sidecar: &BlobTransactionSidecarEip7594, versioned_hashes: &[B256]) -> Result<(), KzgError> {
+    let invalid = |e: alloy_eips::eip4844::BlobTransactionValidationError| KzgError::Invalid(e.to_string());
+    sidecar.validate(versioned_hashes, EnvKzgSettings::Default.get()).map_err(invalid)
+}
+
+/// Checks a block's blobs: counts and all cell proofs.
+///
+/// # Errors
+/// See [`KzgError`].
+pub fn verify_bundle(bundle: &BlobsBundle) -> Result<(), KzgError> {
+    bundle.check_shape()?;
+    if bundle.commitments.is_empty() {
+        return Ok(());
+    }
+    verify_sidecar(&bundle.to_sidecar(), &bundle.versioned_hashes())
+}

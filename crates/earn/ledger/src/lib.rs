@@ -1,0 +1,54 @@
+//! The ledger: what each module charged, received, forwent and cost, in exact wei.
+//!
+//! - [`entry`]: one amount, named by (module, journal sequence number, kind)
+//! - [`totals`]: sums of amounts and counts of fates, provisional and final apart
+//! - [`ledger`]: [`Ledger`], which books entries and fates atomically
+//! - [`query`]: what `tandem ledger` and the endpoint show
+//! - [`meter`]: the [`tandem_module::Meter`] port, buffered so that a promise never waits for it
+//!
+//! # Guarantees
+//! - An entry is booked once, however often it is replayed after a crash: its name is its key.
+//! - An entry, the fate it belongs to and every sum move in one transaction.
+//! - What a reorg undoes moves back exactly. What is final does not change any more: a different
+//!   value for it is an error, never a silent correction.
+//! - Amounts are integers. Sums are checked; an overflow is an error.
+//!
+//! # Not guaranteed
+//! - A commit is atomic at once and on the disk at the next sync ([`Config::sync_ms`]); final fates are
+//!   synced with their own. What a crash loses comes again: charges from the journal, replayed from
+//!   [`Ledger::cursor`], provisional fates when they are judged again.
+//! - The ledger is a record of money, not the record of promises. That is the journal.
+//!
+//! # Example
+//! ```
+//! # use std::sync::Arc;
+//! # use tandem_ledger::{Config, Entry, Ledger};
+//! # struct Now;
+//! # impl tandem_module::Clock for Now { fn now_ms(&self) -> u64 { 1_795_305_600_000 } }
+//! # let dir = tempfile::tempdir()?;
+//! let ledger = Ledger::open(&dir.path().join("ledger"), 1, &Config::default(), Arc::new(Now))?;
+//! ledger.meter("preconf".parse()?).charged(7, "1000".parse()?);
+//! // After a crash the journal is replayed: the same charge is not booked again.
+//! ledger.sync()?;
+//! ledger.book(vec![Entry::charged("preconf".parse()?, 7, None, 0, "1000".parse()?)])?;
+//! assert_eq!(ledger.report(1_795_305_600_000, 1)?.total.total()?.promises, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod config;
+pub mod entry;
+pub mod error;
+pub mod ledger;
+pub mod meter;
+pub mod query;
+mod store;
+pub mod totals;
+
+pub use config::Config;
+pub use entry::{Entry, Kind, OwnBlock, Settlement, effective_tip};
+pub use error::LedgerError;
+pub use ledger::{Booked, Ledger};
+pub use query::{DayReport, Report, SlotReport};
+pub use totals::{Account, Totals};

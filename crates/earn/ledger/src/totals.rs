@@ -1,0 +1,148 @@
+//! Sums.
+
+use crate::{Entry, Kind, LedgerError};
+use alloy_primitives::{I256, Sign, U256};
+use serde::{Deserialize, Serialize};
+use tandem_types::{Fate, Wei};
+
+/// Sums of amounts and counts of fates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Totals {
+    /// Prices that requesters accepted, in wei.
+    pub charged: Wei,
+    /// Tips received in own blocks, in wei.
+    pub received: Wei,
+    /// What refused bids would have paid more, in wei.
+    pub forgone: Wei,
+    /// What keeping promises cost, in wei.
+    pub cost: Wei,
+    /// Promises that were charged for, at a price of zero too.
+    pub promises: u64,
+    /// Promises kept.
+    pub kept: u64,
+    /// Promises included early.
+    pub early: u64,
+    /// Promises excused.
+    pub excused: u64,
+    /// Promises broken.
+    pub broken: u64,
+}
+
+impl Totals {
+    /// `received − forgone − cost`. `None` if that leaves the range of 256 signed bits.
+    pub fn net(&self) -> Option<I256> {
+        let signed = |w: Wei| I256::checked_from_sign_and_abs(Sign::Positive, w.get());
+        signed(self.received)?.checked_sub(signed(self.forgone)?)?.checked_sub(signed(self.cost)?)
+    }
+
+    fn amount(&mut self, kind: Kind) -> &mut Wei {
+        match kind {
+            Kind::Charged => &mut self.charged,
+            Kind::Received => &mut self.received,
+            Kind::Forgone => &mut self.forgone,
+            Kind::Cost => &mut self.cost,
+        }
+    }
+
+    fn fates(&mut self, fate: &Fate) -> &mut u64 {
+        match fate {
+            Fate::Kept { .. } => &mut self.kept,
+            Fate::Early { .. } => &mut self.early,
+            Fate::Excused { .. } => &mut self.excused,
+            Fate::Broken { .. } => &mut self.broken,
+        }
+    }
+
+    fn move_entry(&mut self, e: &Entry, how: Move) -> Result<(), LedgerError> {
+        let sum = self.amount(e.kind);
+        *sum = Wei::new(how.wei(sum.get(), e.wei.get()).ok_or(LedgerError::Range)?);
+        if e.kind == Kind::Charged {
+            self.promises = how.count(self.promises).ok_or(LedgerError::Range)?;
+        }
+        Ok(())
+    }
+
+    fn move_fate(&mut self, fate: &Fate, how: Move) -> Result<(), LedgerError> {
+        let n = self.fates(fate);
+        *n = how.count(*n).ok_or(LedgerError::Range)?;
+        Ok(())
+    }
+
+    fn plus(&self, o: &Self) -> Result<Self, LedgerError> {
+        let wei = |a: Wei, b: Wei| a.get().checked_add(b.get()).map(Wei::new).ok_or(LedgerError::Range);
+        Ok(Self {
+            charged: wei(self.charged, o.charged)?,
+            received: wei(self.received, o.received)?,
+            forgone: wei(self.forgone, o.forgone)?,
+            cost: wei(self.cost, o.cost)?,
+            promises: self.promises.saturating_add(o.promises),
+            kept: self.kept.saturating_add(o.kept),
+            early: self.early.saturating_add(o.early),
+            excused: self.excused.saturating_add(o.excused),
+            broken: self.broken.saturating_add(o.broken),
+        })
+    }
+}
+
+/// Into a sum, or out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Move {
+    In,
+    Out,
+}
+
+impl Move {
+    fn wei(self, sum: U256, amount: U256) -> Option<U256> {
+        match self {
+            Self::In => sum.checked_add(amount),
+            Self::Out => sum.checked_sub(amount),
+        }
+    }
+    fn count(self, n: u64) -> Option<u64> {
+        match self {
+            Self::In => n.checked_add(1),
+            Self::Out => n.checked_sub(1),
+        }
+    }
+}
+
+/// Sums with what is final apart from what a reorg can still move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Account {
+    /// What can still change.
+    pub provisional: Totals,
+    /// What can not.
+    pub settled: Totals,
+}
+
+impl Account {
+    /// Both together.
+    ///
+    /// # Errors
+    /// [`LedgerError::Range`].
+    pub fn total(&self) -> Result<Totals, LedgerError> {
+        self.provisional.plus(&self.settled)
+    }
+
+    /// Adds another account's sums.
+    ///
+    /// # Errors
+    /// [`LedgerError::Range`].
+    pub fn plus(&self, o: &Self) -> Result<Self, LedgerError> {
+        Ok(Self { provisional: self.provisional.plus(&o.provisional)?, settled: self.settled.plus(&o.settled)? })
+    }
+
+    fn side(&mut self, is_final: bool) -> &mut Totals {
+        if is_final { &mut self.settled } else { &mut self.provisional }
+    }
+
+    pub(crate) fn move_entry(&mut self, e: &Entry, how: Move) -> Result<(), LedgerError> {
+        self.side(e.is_final).move_entry(e, how)
+    }
+
+    pub(crate) fn move_fate(&mut self, fate: &Fate, is_final: bool, how: Move) -> Result<(), LedgerError> {
+        self.side(is_final).move_fate(fate, how)
+    }
+}

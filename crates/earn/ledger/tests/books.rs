@@ -1,0 +1,244 @@
+//! The books under replays, reorgs and restarts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use alloy_primitives::{B256, U256};
+use std::{path::Path, sync::Arc};
+use tandem_ledger::{Booked, Config, Entry, Kind, Ledger, LedgerError, OwnBlock, Settlement, Totals, effective_tip};
+use tandem_module::Clock;
+use tandem_types::{BlockId, Cause, Evidence, Fate, ModuleId, Slot, Wei};
+
+/// 2026-11-22 12:00 UTC.
+const NOON: u64 = 20_779 * 86_400_000 + 43_200_000;
+
+struct Fixed;
+impl Clock for Fixed {
+    fn now_ms(&self) -> u64 {
+        NOON
+    }
+}
+
+fn open(path: &Path) -> Arc<Ledger> {
+    Ledger::open(path, 1, &Config::default(), Arc::new(Fixed)).unwrap()
+}
+fn module(name: &str) -> ModuleId {
+    name.parse().unwrap()
+}
+fn block(n: u64) -> BlockId {
+    BlockId { number: n, hash: B256::repeat_byte(n as u8) }
+}
+fn kept(seq: u64, n: u64, own: Option<(u128, u64)>, is_final: bool) -> Settlement {
+    Settlement {
+        module: module("preconf"),
+        seq,
+        slot: Slot::new(9),
+        at_ms: NOON,
+        fate: Fate::Kept { block: block(n) },
+        own: own.map(|(tip_per_gas, gas_used)| OwnBlock { block: block(n), tip_per_gas, gas_used }),
+        is_final,
+    }
+}
+fn charge(seq: u64, wei: u64) -> Entry {
+    Entry::charged(module("preconf"), seq, Some(Slot::new(9)), NOON, U256::from(wei))
+}
+fn total(ledger: &Ledger) -> Totals {
+    ledger.report(NOON, 1).unwrap().total.total().unwrap()
+}
+
+#[test]
+fn the_same_entry_again_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("l"));
+    assert_eq!(ledger.book(vec![charge(1, 50), charge(2, 7)]).unwrap(), [Booked::New, Booked::New]);
+    let before = ledger.report(NOON, 9).unwrap();
+    assert_eq!(ledger.book(vec![charge(1, 50), charge(2, 7)]).unwrap(), [Booked::Same, Booked::Same]);
+    assert_eq!(ledger.report(NOON, 9).unwrap(), before);
+    assert_eq!(total(&ledger).charged, Wei::from(57u128));
+    assert_eq!(total(&ledger).promises, 2);
+}
+
+#[test]
+fn what_the_meter_and_a_replay_both_book_is_booked_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("l"));
+    ledger.meter(module("preconf")).charged(1, U256::from(50));
+    // The replay knows the slot, and a day that differs because midnight lay between.
+    let mut replayed = charge(1, 50);
+    replayed.at_ms += 86_400_000;
+    ledger.report(NOON, 1).unwrap();
+    assert_eq!(ledger.book(vec![replayed]).unwrap(), [Booked::Moved]);
+    assert_eq!(total(&ledger).promises, 1);
+    assert_eq!(total(&ledger).charged, Wei::from(50u128));
+    let report = ledger.report(NOON + 86_400_000, 2).unwrap();
+    assert_eq!(report.days.len(), 1, "the first booking's day stands");
+    let slot = ledger.slot(Slot::new(9)).unwrap();
+    assert_eq!(slot.total.total().unwrap().charged, Wei::from(50u128), "the slot is known now");
+}
+
+#[test]
+fn tips_are_received_in_an_own_block_only_and_a_reorg_moves_them_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("l"));
+    ledger.book(vec![charge(1, 50)]).unwrap();
+    ledger.settle(&[kept(1, 5, Some((3, 21_000)), false)]).unwrap();
+    assert_eq!(total(&ledger).received, Wei::from(63_000u128));
+    assert_eq!(total(&ledger).kept, 1);
+    // The slot's block is now a relay's: the tip is part of the bid.
+    assert_eq!(ledger.settle(&[kept(1, 6, None, false)]).unwrap(), [Booked::Moved]);
+    assert_eq!(total(&ledger).received, Wei::ZERO);
+    assert_eq!(total(&ledger).kept, 1);
+    // And now there is no block at all.
+    let mut orphaned = kept(1, 6, None, false);
+    orphaned.fate = Fate::Excused { cause: Cause::Orphaned, evidence: Evidence::default() };
+    ledger.settle(&[orphaned]).unwrap();
+    let t = total(&ledger);
+    assert_eq!((t.kept, t.excused, t.received), (0, 1, Wei::ZERO));
+    // Back to the first: everything as it was.
+    ledger.settle(&[kept(1, 5, Some((3, 21_000)), true)]).unwrap();
+    let t = total(&ledger);
+    assert_eq!((t.kept, t.excused, t.received), (1, 0, Wei::from(63_000u128)));
+    let report = ledger.report(NOON, 1).unwrap();
+    assert_eq!(report.total.provisional, Totals::default(), "all of it is final");
+    assert_eq!(report.days[0].total, report.total);
+    assert_eq!(ledger.slot(Slot::new(9)).unwrap().total, report.total);
+}
+
+#[test]
+fn what_is_final_does_not_change_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("l"));
+    ledger.settle(&[kept(1, 5, Some((3, 21_000)), true)]).unwrap();
+    let before = ledger.report(NOON, 1).unwrap();
+    assert_eq!(ledger.settle(&[kept(1, 5, Some((3, 21_000)), true)]).unwrap(), [Booked::Same]);
+    let other = [kept(2, 5, None, false), kept(1, 6, None, true)];
+    assert!(matches!(ledger.settle(&other), Err(LedgerError::Final { seq: 1, .. })));
+    assert_eq!(ledger.report(NOON, 1).unwrap(), before, "and the first of the two was not booked either");
+}
+
+#[test]
+fn what_a_slot_forwent_is_shared_by_gas_and_summed_a_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("l"));
+    let weights = [(module("a"), 1), (module("b"), 2)];
+    ledger.forgo(7, Slot::new(9), NOON, Wei::from(100u128), &weights, false).unwrap();
+    assert_eq!(ledger.forgone_on(NOON).unwrap(), Wei::from(100u128));
+    assert_eq!(ledger.forgone_on(NOON + 86_400_000).unwrap(), Wei::ZERO);
+    let b = ledger.entry(&module("b"), 7, Kind::Forgone).unwrap().unwrap();
+    assert_eq!(b.wei, Wei::from(66u128));
+    // The bid turned out lower: the first value goes, the second comes.
+    ledger.forgo(7, Slot::new(9), NOON, Wei::from(10u128), &weights, true).unwrap();
+    assert_eq!(ledger.forgone_on(NOON).unwrap(), Wei::from(10u128));
+}
+
+#[test]
+fn what_was_synced_is_there_after_a_restart_and_a_replay_does_not_double_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l");
+    let ledger = open(&path);
+    let meter = ledger.meter(module("preconf"));
+    (1..=100).for_each(|seq| meter.charged(seq, U256::from(seq)));
+    ledger.set_cursor(60).unwrap();
+    drop(meter);
+    drop(ledger);
+    let ledger = reopen(&path);
+    assert_eq!(total(&ledger).charged, Wei::from(5_050u128));
+    assert_eq!(ledger.cursor().unwrap(), 60);
+    let booked = ledger.book((61..=120).map(|s| charge(s, s)).collect()).unwrap();
+    assert_eq!(booked.iter().filter(|b| **b == Booked::New).count(), 20);
+    assert_eq!(total(&ledger).promises, 120);
+}
+
+/// The writing thread may hold the file for one more flush.
+fn reopen(path: &Path) -> Arc<Ledger> {
+    for _ in 0..100 {
+        match Ledger::open(path, 1, &Config::default(), Arc::new(Fixed)) {
+            Ok(ledger) => return ledger,
+            Err(LedgerError::Open { .. }) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            Err(e) => panic!("{e}"),
+        }
+    }
+    panic!("the ledger stays locked")
+}
+
+#[test]
+fn a_ledger_of_another_chain_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l");
+    drop(open(&path));
+    drop(reopen(&path));
+    for _ in 0..100 {
+        match Ledger::open(&path, 2, &Config::default(), Arc::new(Fixed)) {
+            Err(LedgerError::Chain { found: 1, want: 2 }) => return,
+            Err(LedgerError::Open { .. }) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            other => panic!("{:?}", other.map(|_| ())),
+        }
+    }
+    panic!("the ledger stays locked")
+}
+
+#[test]
+fn charges_beyond_the_buffer_are_counted_and_come_again_from_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { buffer: 3, flush_ms: 60_000, sync_ms: 60_000, ..Config::default() };
+    let ledger = Ledger::open(&dir.path().join("l"), 1, &config, Arc::new(Fixed)).unwrap();
+    let meter = ledger.meter(module("preconf"));
+    (1..=5).for_each(|seq| meter.charged(seq, U256::from(10)));
+    assert_eq!(ledger.overflowed(), 2);
+    assert_eq!(total(&ledger).promises, 3);
+    ledger.book((1..=5).map(|s| charge(s, 10)).collect()).unwrap();
+    assert_eq!(total(&ledger).promises, 5);
+}
+
+#[test]
+fn counters_are_kept_by_module_and_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("l"));
+    ledger.meter(module("a")).count("asked", 2);
+    ledger.meter(module("a")).count("asked", 3);
+    ledger.meter(module("b")).count("asked", 1);
+    let counters = ledger.counters();
+    assert_eq!(counters[&(module("a"), "asked")], 5);
+    assert_eq!(counters[&(module("b"), "asked")], 1);
+}
+
+#[test]
+fn the_effective_tip_is_the_smaller_of_cap_and_room() {
+    assert_eq!(effective_tip(100, 10, 50), Some(10));
+    assert_eq!(effective_tip(55, 10, 50), Some(5));
+    assert_eq!(effective_tip(50, 10, 50), Some(0));
+    assert_eq!(effective_tip(49, 10, 50), None);
+}
+
+#[test]
+fn fates_that_wait_are_booked_after_their_charges_and_a_full_buffer_loses_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { buffer: 4, flush_ms: 60_000, sync_ms: 60_000, ..Config::default() };
+    let ledger = Ledger::open(&dir.path().join("l"), 1, &config, Arc::new(Fixed)).unwrap();
+    ledger.meter(module("preconf")).charged(1, U256::from(10));
+    (1..=10).for_each(|seq| ledger.settle_soon(kept(seq, 5, Some((3, 21_000)), true)).unwrap());
+    // One that contradicts a final fate is left out, and takes nothing with it.
+    ledger.settle_soon(kept(3, 6, None, true)).unwrap();
+    ledger.settle_soon(kept(11, 5, None, false)).unwrap();
+    let t = total(&ledger);
+    assert_eq!((t.kept, t.received), (11, Wei::from(630_000u128)));
+    assert!(ledger.entry(&module("preconf"), 1, Kind::Charged).unwrap().unwrap().is_final);
+    assert_eq!(ledger.overflowed(), 0);
+}
+
+#[test]
+fn a_final_fate_survives_a_kill_and_a_provisional_one_need_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { flush_ms: 60_000, sync_ms: 60_000, ..Config::default() };
+    let path = dir.path().join("l");
+    let ledger = Ledger::open(&path, 1, &config, Arc::new(Fixed)).unwrap();
+    // The file as it is at this moment is what a SIGKILL would leave.
+    let killed = |name: &str| {
+        let copy = dir.path().join(name);
+        std::fs::copy(&path, &copy).unwrap();
+        total(&Ledger::open(&copy, 1, &config, Arc::new(Fixed)).unwrap()).kept
+    };
+    ledger.settle(&[kept(1, 5, Some((3, 21_000)), false)]).unwrap();
+    assert_eq!(total(&ledger).kept, 1);
+    assert_eq!(killed("provisional"), 0, "the control: what is not synced is lost");
+    ledger.settle(&[kept(1, 5, Some((3, 21_000)), true)]).unwrap();
+    assert_eq!(killed("final"), 1);
+}

@@ -1,0 +1,177 @@
+//! `/api/v1`: what the dashboard and the CLI read, and the operator's orders; health and metrics.
+//!
+//! | endpoint | answers |
+//! |---|---|
+//! | `GET /api/v1/status` | [`view::Status`] |
+//! | `GET /api/v1/slots` | the slots around now, [`view::SlotView`] |
+//! | `GET /api/v1/promises?limit=&slot=` | the newest promises, [`view::Promise`]; details before the seal only with the admin token |
+//! | `GET /api/v1/blocks?limit=&slot=` | the newest blocks, [`view::BlockView`] |
+//! | `GET /api/v1/modules` | [`view::ModuleView`] |
+//! | `GET /api/v1/ledger?days=` | [`tandem_ledger::Report`] |
+//! | `GET /api/v1/completeness/{slot}` | [`view::Completeness`] |
+//! | `POST /api/v1/modules/{id}/{enable,disable,reload}` | 204, with the admin token |
+//! | `POST /api/v1/promising/{resume,stop}` | 204, with the admin token |
+
+use crate::{
+    backend::{Newest, Order},
+    caller::Caller,
+    error::GatewayError,
+    gateway::Shared,
+    view,
+};
+use axum::{
+    Extension, Json, Router,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use std::{sync::Arc, time::Duration};
+use tandem_ledger::Report;
+use tandem_module::Refusal;
+use tandem_types::{ModuleId, Slot};
+
+type Is = State<Arc<Shared>>;
+type Who = Extension<Caller>;
+
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/status", get(|State(s): Is| async move { Json(s.backend.status()) }))
+        .route("/slots", get(|State(s): Is| async move { Json(s.backend.slots()) }))
+        .route("/modules", get(|State(s): Is| async move { Json(s.backend.modules()) }))
+        .route("/promises", get(promises))
+        .route("/blocks", get(blocks))
+        .route("/ledger", get(ledger))
+        .route("/completeness/{slot}", get(completeness))
+        .route("/modules/{id}/{order}", post(module_order))
+        .route("/promising/{order}", post(promising_order))
+}
+
+/// Rows of one answer, at most and by default.
+const MOST_ROWS: usize = 500;
+const ROWS: usize = 100;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    limit: Option<usize>,
+    slot: Option<u64>,
+}
+
+type PageQuery = Result<Query<Page>, QueryRejection>;
+
+fn newest(page: PageQuery) -> Result<Newest, GatewayError> {
+    let Query(page) = page.map_err(|_| GatewayError::InvalidRequest("the query is: limit=1..500 and slot=number"))?;
+    Ok(Newest { limit: page.limit.unwrap_or(ROWS).clamp(1, MOST_ROWS), slot: page.slot.map(Slot::new) })
+}
+
+async fn promises(
+    State(s): Is,
+    Extension(who): Who,
+    page: PageQuery,
+) -> Result<Json<Vec<view::Promise>>, GatewayError> {
+    let mut all = s.backend.promises(newest(page)?);
+    if !who.admin {
+        all.iter_mut().for_each(|p| *p = p.redacted());
+    }
+    Ok(Json(all))
+}
+
+async fn blocks(State(s): Is, page: PageQuery) -> Result<Json<Vec<view::BlockView>>, GatewayError> {
+    Ok(Json(s.backend.blocks(newest(page)?)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Days {
+    days: Option<u64>,
+}
+
+async fn ledger(State(s): Is, days: Result<Query<Days>, QueryRejection>) -> Result<Json<Report>, GatewayError> {
+    let Query(days) = days.map_err(|_| GatewayError::InvalidRequest("the query is: days=1..366"))?;
+    let asked = s.backend.ledger(days.days.unwrap_or(7).min(366));
+    within(&s, asked).await.map(Json)
+}
+
+async fn completeness(State(s): Is, Path(slot): Path<String>) -> Result<Json<view::Completeness>, GatewayError> {
+    let slot: Slot = slot.parse().map_err(|_| GatewayError::InvalidRequest("a slot is a decimal number"))?;
+    s.backend.completeness(slot).map(Json).ok_or(GatewayError::NotFound)
+}
+
+async fn module_order(
+    State(s): Is,
+    Extension(who): Who,
+    Path((id, order)): Path<(String, String)>,
+) -> Result<StatusCode, GatewayError> {
+    authorize(&s, &who)?;
+    let id: ModuleId = id.parse().map_err(|_| GatewayError::NotFound)?;
+    let order = match order.as_str() {
+        "enable" => Order::EnableModule(id),
+        "disable" => Order::DisableModule(id),
+        "reload" => Order::ReloadModule(id),
+        _ => return Err(GatewayError::NotFound),
+    };
+    carry_out(&s, order).await
+}
+
+async fn promising_order(
+    State(s): Is,
+    Extension(who): Who,
+    Path(order): Path<String>,
+) -> Result<StatusCode, GatewayError> {
+    authorize(&s, &who)?;
+    let order = match order.as_str() {
+        "resume" => Order::ResumePromising,
+        "stop" => Order::StopPromising,
+        _ => return Err(GatewayError::NotFound),
+    };
+    carry_out(&s, order).await
+}
+
+fn authorize(shared: &Shared, who: &Caller) -> Result<(), GatewayError> {
+    match (shared.callers.has_admin(), who.admin) {
+        (_, true) => Ok(()),
+        (true, false) => Err(GatewayError::Unauthorized),
+        (false, false) => Err(GatewayError::NoAdminToken),
+    }
+}
+
+async fn carry_out(shared: &Shared, order: Order) -> Result<StatusCode, GatewayError> {
+    tracing::info!(?order, "the operator ordered");
+    within(shared, shared.backend.order(order)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn within<T>(shared: &Shared, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, GatewayError> {
+    let ms = shared.config.limits.answer_ms;
+    let done = tokio::time::timeout(Duration::from_millis(ms), work).await;
+    done.map_err(|_| GatewayError::Deadline { ms })?.map_err(GatewayError::Refused)
+}
+
+fn health(health: view::Health) -> Response {
+    let status = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(health)).into_response()
+}
+
+/// `/healthz`: 200 while the process can serve at all.
+pub(crate) async fn healthz(State(s): Is) -> Response {
+    health(s.backend.health())
+}
+
+/// `/readyz`: 200 while it is ready for requests, else 503 with the reasons.
+pub(crate) async fn readyz(State(s): Is) -> Response {
+    health(s.backend.ready())
+}
+
+/// `/metrics`, as OpenMetrics text.
+pub(crate) async fn metrics(State(s): Is) -> Response {
+    s.metrics.refresh(&s.backend.status(), &s.backend.modules());
+    let mut text = String::new();
+    if prometheus_client::encoding::text::encode(&mut text, &s.registry.read()).is_err() {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    let mut response = text.into_response();
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

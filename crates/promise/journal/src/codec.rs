@@ -1,0 +1,216 @@
+//! What a record's body says, as bytes: postcard (a published, compact, non-self-describing encoding)
+//! of the structures below. Changing one of them, or one of `tandem-types` that they hold, is a new
+//! [`crate::segment::FORMAT`].
+
+use crate::record::Entry;
+use alloy_primitives::B256;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::sync::Arc;
+use tandem_types::{
+    BlockId, Body, Cause, Evidence, Fate, ModuleId, Scope, SignerRef, SigningRoot, Slot, body::TxFacts,
+};
+
+/// What kind of record a frame holds; the byte on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// All that stands before this frame was synced when it was written.
+    Mark = 0,
+    /// A commitment.
+    Bound = 1,
+    /// A promise's final fate.
+    Settled = 2,
+    /// Floors, and the oldest segment that still counts.
+    Checkpoint = 3,
+}
+
+impl Kind {
+    /// From the byte on the disk.
+    pub const fn from_byte(b: u8) -> Option<Self> {
+        match b {
+            0 => Some(Self::Mark),
+            1 => Some(Self::Bound),
+            2 => Some(Self::Settled),
+            3 => Some(Self::Checkpoint),
+            _ => None,
+        }
+    }
+    /// Whether it has a sequence number of its own; marks and checkpoints repeat the last one.
+    pub const fn is_numbered(self) -> bool {
+        matches!(self, Self::Bound | Self::Settled)
+    }
+}
+
+/// A decoded record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// See [`Kind::Bound`].
+    Bound(BoundRecord),
+    /// See [`Kind::Settled`].
+    Settled {
+        /// The promise's record.
+        of: u64,
+        /// Its end.
+        fate: Fate,
+    },
+    /// See [`Kind::Checkpoint`].
+    Checkpoint(Checkpoint),
+}
+
+/// A commitment, shared with whoever reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundRecord(pub(crate) Arc<Entry>);
+
+/// What holds for the whole journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Below this slot everything is refused.
+    pub floor: Slot,
+    /// Segments with a lower number hold nothing alive and may be gone.
+    pub oldest: u64,
+    /// The journal began, or went on, at a watermark: what modules' scopes held before is not known.
+    pub watermarked: bool,
+}
+
+#[derive(Serialize)]
+struct BoundRef<'a> {
+    module: &'a ModuleId,
+    signer: &'a SignerRef,
+    body: &'a Body,
+    facts: &'a Option<TxFacts>,
+    scopes: &'a [(Scope, B256)],
+    object_root: B256,
+    signing_id: B256,
+    nonce: u64,
+    signing_root: SigningRoot,
+}
+
+#[derive(Deserialize)]
+struct BoundOwned {
+    module: ModuleId,
+    signer: SignerRef,
+    body: Body,
+    facts: Option<TxFacts>,
+    scopes: Vec<(Scope, B256)>,
+    object_root: B256,
+    signing_id: B256,
+    nonce: u64,
+    signing_root: SigningRoot,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SettledBody {
+    of: u64,
+    fate: StoredFate,
+}
+
+/// [`Fate`] names its variants inside, as JSON wants it; this form has them by number.
+#[derive(Serialize, Deserialize)]
+enum StoredFate {
+    Kept(BlockId),
+    Early(BlockId),
+    Excused(Cause, Evidence),
+    Broken(Cause, Evidence),
+}
+
+impl From<&Fate> for StoredFate {
+    fn from(f: &Fate) -> Self {
+        match f.clone() {
+            Fate::Kept { block } => Self::Kept(block),
+            Fate::Early { block } => Self::Early(block),
+            Fate::Excused { cause, evidence } => Self::Excused(cause, evidence),
+            Fate::Broken { cause, evidence } => Self::Broken(cause, evidence),
+        }
+    }
+}
+impl From<StoredFate> for Fate {
+    fn from(f: StoredFate) -> Self {
+        match f {
+            StoredFate::Kept(block) => Self::Kept { block },
+            StoredFate::Early(block) => Self::Early { block },
+            StoredFate::Excused(cause, evidence) => Self::Excused { cause, evidence },
+            StoredFate::Broken(cause, evidence) => Self::Broken { cause, evidence },
+        }
+    }
+}
+
+fn encode<T: Serialize>(v: &T, out: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    postcard::to_io(v, out).map(|_| ())
+}
+
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    match postcard::take_from_bytes::<T>(body) {
+        Ok((v, [])) => Ok(v),
+        Ok((_, rest)) => Err(format!("{} bytes too many", rest.len())),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// Appends a commitment's body.
+///
+/// # Errors
+/// None that can be caused from outside; the encoder's own type.
+pub(crate) fn encode_bound(e: &Entry, out: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    let bound = BoundRef {
+        module: &e.module,
+        signer: &e.signer,
+        body: &e.body,
+        facts: &e.facts,
+        scopes: &e.scopes,
+        object_root: e.object_root,
+        signing_id: e.signing_id,
+        nonce: e.nonce,
+        signing_root: e.signing_root,
+    };
+    encode(&bound, out)
+}
+
+/// Appends a settlement's body.
+///
+/// # Errors
+/// As [`encode_bound`].
+pub(crate) fn encode_settled(of: u64, fate: &Fate, out: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    encode(&SettledBody { of, fate: fate.into() }, out)
+}
+
+/// Appends a checkpoint's body.
+///
+/// # Errors
+/// As [`encode_bound`].
+pub(crate) fn encode_checkpoint(c: &Checkpoint, out: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    encode(c, out)
+}
+
+/// Reads a record's body. Marks are read by the segment reader.
+///
+/// # Errors
+/// What does not fit, as a sentence.
+pub fn decode_record(kind: Kind, seq: u64, time_ms: u64, body: &[u8]) -> Result<Record, String> {
+    match kind {
+        Kind::Mark => Err("a mark is no record".into()),
+        Kind::Bound => {
+            let b: BoundOwned = decode(body)?;
+            if matches!(b.body, Body::Inclusion(_)) != b.facts.is_some() {
+                return Err("a promise without its transaction's facts".into());
+            }
+            Ok(Record::Bound(BoundRecord(Arc::new(Entry {
+                seq,
+                time_ms,
+                module: b.module,
+                signer: b.signer,
+                body: b.body,
+                facts: b.facts,
+                scopes: b.scopes,
+                object_root: b.object_root,
+                signing_id: b.signing_id,
+                nonce: b.nonce,
+                signing_root: b.signing_root,
+            }))))
+        }
+        Kind::Settled => {
+            let s: SettledBody = decode(body)?;
+            Ok(Record::Settled { of: s.of, fate: s.fate.into() })
+        }
+        Kind::Checkpoint => decode(body).map(Record::Checkpoint),
+    }
+}

@@ -1,0 +1,149 @@
+//! What becomes of a draft, in the order that the protocol lays down. It reads, and changes nothing.
+
+use super::Index;
+use crate::{Checked, JournalError};
+use alloy_primitives::{Address, B256, U256};
+use tandem_types::{Body, Fate, Pool, Scope, SlotKey, Take};
+
+/// Which counted resource is used up, and what would fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// A slot's pool.
+    Slot {
+        /// Which slot.
+        key: SlotKey,
+        /// Which pool.
+        pool: Pool,
+        /// What is left of it, in the pool's unit.
+        left: u64,
+    },
+    /// The sender's balance does not cover all that it was promised.
+    Balance {
+        /// The account that pays.
+        sender: Address,
+        /// What is left for this nonce, in wei.
+        left: U256,
+    },
+    /// The nonce is not the next one of the sender's promises up to this slot.
+    Nonce {
+        /// The account.
+        sender: Address,
+        /// The next nonce that would be accepted.
+        expected: u64,
+    },
+}
+
+/// The answer to a draft, before anything is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Expired(Option<Fate>),
+    Same(u64),
+    Closed(SlotKey),
+    Conflict { scope: Scope, have: B256 },
+    Exhausted(Shortage),
+    New,
+}
+
+impl Index {
+    /// Decides at `now_ms`. Records that wait for their sync count like any other.
+    ///
+    /// # Errors
+    /// [`JournalError::SealStale`] and [`JournalError::NotFromSeal`], for the house's own drafts.
+    pub(crate) fn decide(&self, c: &Checked, now_ms: u64) -> Result<Verdict, JournalError> {
+        let same = self.same(c);
+        if c.derived.slot.is_some_and(|s| s < self.floor) {
+            return Ok(Verdict::Expired(same.and_then(|s| self.fate(s).cloned())));
+        }
+        if let Some(seq) = same {
+            return Ok(Verdict::Same(seq));
+        }
+        if self.watermarked && matches!(c.body, Body::Custom(_)) && !c.derived.scopes.is_empty() {
+            // Nobody knows what this scope held in the journal that is lost.
+            return Ok(Verdict::Expired(None));
+        }
+        if let Some(key) = c.derived.closes_with.filter(|k| self.is_closed(k, now_ms)) {
+            return Ok(Verdict::Closed(key));
+        }
+        if let Some((scope, have)) = self.conflict(c) {
+            return Ok(Verdict::Conflict { scope, have });
+        }
+        self.follows_from_seal(c)?;
+        match self.shortage(c) {
+            Some(shortage) => Ok(Verdict::Exhausted(shortage)),
+            None => Ok(Verdict::New),
+        }
+    }
+
+    /// Sealed, or past the cut-off.
+    pub(crate) fn is_closed(&self, key: &SlotKey, now_ms: u64) -> bool {
+        self.seal(key).is_some() || now_ms >= self.clock.cutoff_ms(key.slot)
+    }
+
+    /// The record that holds exactly these scopes with these values. Every scoped kind has a scope that
+    /// is never released, so a promise whose sender's scope was released when it was settled is still
+    /// found, and answered the same until the floor.
+    fn same(&self, c: &Checked) -> Option<u64> {
+        let scopes = &c.derived.scopes;
+        if scopes.is_empty() {
+            return self.unscoped.get(&(c.module.clone(), c.signer, c.signing_root.get())).copied();
+        }
+        let (lasting, value) = scopes.iter().find(|(s, _)| !s.kind().is_released_when_settled())?;
+        let held = self.scopes.get(lasting).filter(|h| h.value == *value)?;
+        held.by.iter().find(|seq| self.entries.get(seq).is_some_and(|e| e.scopes == *scopes))
+    }
+
+    fn conflict(&self, c: &Checked) -> Option<(Scope, B256)> {
+        let held = c.derived.scopes.iter().find_map(|(scope, value)| {
+            let held = self.scopes.get(scope)?;
+            (held.value != *value).then_some((*scope, held.value))
+        });
+        held.or_else(|| {
+            c.derived.takes.iter().find_map(|take| match take {
+                Take::Account { chain_id, account, alone } => self.senders.not_alone(*chain_id, *account, *alone),
+                _ => None,
+            })
+        })
+    }
+
+    fn shortage(&self, c: &Checked) -> Option<Shortage> {
+        c.derived.takes.iter().find_map(|take| match take {
+            Take::Slot { key, pool, amount } => {
+                let left = self.left(key, *pool);
+                (*amount > left).then_some(Shortage::Slot { key: *key, pool: *pool, left })
+            }
+            Take::Sender { sender, nonce, cost, .. } => {
+                let Body::Inclusion(p) = &c.body else { return None };
+                self.senders.fits(*sender, (*nonce, *cost, p.key.slot), &p.seen).err()
+            }
+            Take::Account { .. } => None,
+        })
+    }
+
+    /// A seal lists exactly what is recorded; what is said over a sealed list equals it.
+    fn follows_from_seal(&self, c: &Checked) -> Result<(), JournalError> {
+        match &c.body {
+            Body::Seal(seal) => {
+                let current = self.seal_items(&seal.key);
+                if seal.items == current {
+                    return Ok(());
+                }
+                Err(JournalError::SealStale { key: seal.key, asked: seal.items.len(), current })
+            }
+            Body::Completeness(c) => {
+                let sealed = self.seal(&c.key).and_then(|e| match &e.body {
+                    Body::Seal(s) => Some((s.list_root(), s.items.len() as u64)),
+                    _ => None,
+                });
+                if sealed == Some((c.root, c.count)) {
+                    return Ok(());
+                }
+                Err(JournalError::NotFromSeal { kind: "completeness", key: c.key })
+            }
+            Body::Constraints(_) => match c.body.slot_key() {
+                Some(key) if self.seal(&key).is_none() => Err(JournalError::NotFromSeal { kind: "constraints", key }),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+}

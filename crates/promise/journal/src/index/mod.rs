@@ -1,0 +1,282 @@
+//! What is promised, in memory: one structure that live drafts and recovery fill the same way.
+//!
+//! - [`decide`]: what becomes of a draft; it changes nothing
+//! - [`senders`]: nonces, balances, and accounts that must be alone
+//! - here: applying, settling and forgetting records
+
+pub mod decide;
+pub mod senders;
+#[cfg(test)]
+mod tests;
+
+pub use decide::Shortage;
+
+use crate::{RoomLimits, record::Entry};
+use alloy_primitives::{
+    B256,
+    map::{HashMap, HashSet},
+};
+use senders::Senders;
+use std::{collections::BTreeMap, sync::Arc};
+use tandem_module::Room;
+use tandem_types::{Body, Fate, ModuleId, Pool, Scope, SealedItem, SignerRef, Slot, SlotClock, SlotKey, Take};
+
+/// Sequence numbers, nearly always one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seqs {
+    first: Option<u64>,
+    more: Vec<u64>,
+}
+
+impl Seqs {
+    fn add(&mut self, seq: u64) {
+        match self.first {
+            None => self.first = Some(seq),
+            Some(_) => self.more.push(seq),
+        }
+    }
+    fn remove(&mut self, seq: u64) {
+        self.more.retain(|s| *s != seq);
+        if self.first == Some(seq) {
+            self.first = (!self.more.is_empty()).then(|| self.more.remove(0));
+        }
+    }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.first.into_iter().chain(self.more.iter().copied())
+    }
+}
+
+/// A scope's one value, and the records that hold it.
+#[derive(Clone, Debug)]
+struct Held {
+    value: B256,
+    by: Seqs,
+}
+
+/// What a slot has used, and what is promised in it.
+#[derive(Clone, Debug, Default)]
+struct Book {
+    used: [u64; 5],
+    promises: Vec<u64>,
+    seal: Option<u64>,
+}
+
+const fn place(pool: Pool) -> usize {
+    match pool {
+        Pool::Gas => 0,
+        Pool::UnsecuredGas => 1,
+        Pool::Blobs => 2,
+        Pool::Bytes => 3,
+        Pool::Count => 4,
+    }
+}
+
+/// A statement without a scope: asking again is recognised by module, key and root.
+type Unscoped = (ModuleId, SignerRef, B256);
+
+/// Everything that `bind` decides by.
+#[derive(Debug)]
+pub(crate) struct Index {
+    clock: SlotClock,
+    pub(crate) limits: RoomLimits,
+    pub(crate) floor: Slot,
+    pub(crate) watermarked: bool,
+    entries: BTreeMap<u64, Arc<Entry>>,
+    scopes: HashMap<Scope, Held>,
+    unscoped: HashMap<Unscoped, u64>,
+    by_slot: BTreeMap<Slot, Vec<u64>>,
+    books: HashMap<SlotKey, Book>,
+    senders: Senders,
+    by_tx: HashMap<B256, Seqs>,
+    by_request: HashMap<B256, Seqs>,
+    fates: HashMap<u64, Fate>,
+}
+
+impl Index {
+    pub(crate) fn new(clock: SlotClock, limits: RoomLimits) -> Self {
+        Self {
+            clock,
+            limits,
+            floor: Slot::new(0),
+            watermarked: false,
+            entries: BTreeMap::new(),
+            scopes: HashMap::default(),
+            unscoped: HashMap::default(),
+            by_slot: BTreeMap::new(),
+            books: HashMap::default(),
+            senders: Senders::default(),
+            by_tx: HashMap::default(),
+            by_request: HashMap::default(),
+            fates: HashMap::default(),
+        }
+    }
+
+    /// Takes a decided or recovered record into account. Limits are not asked here: what is recorded
+    /// stays promised even where limits were lowered since.
+    ///
+    /// # Errors
+    /// The scope that already holds another value, in which case nothing was changed.
+    pub(crate) fn apply(&mut self, entry: &Arc<Entry>) -> Result<(), Scope> {
+        let seq = entry.seq;
+        let other = |(s, v): &&(Scope, B256)| self.scopes.get(s).is_some_and(|h| h.value != *v);
+        if let Some((scope, _)) = entry.scopes.iter().find(other) {
+            return Err(*scope);
+        }
+        for (scope, value) in &entry.scopes {
+            self.scopes.entry(*scope).or_insert_with(|| Held { value: *value, by: Seqs::default() }).by.add(seq);
+        }
+        if entry.scopes.is_empty() {
+            self.unscoped.insert((entry.module.clone(), entry.signer, entry.signing_root.get()), seq);
+        }
+        if let Some((promise, facts)) = entry.promise() {
+            for take in promise.takes(facts) {
+                self.take(entry, &take);
+            }
+            self.books.entry(promise.key).or_default().promises.push(seq);
+            self.by_tx.entry(facts.hash).or_default().add(seq);
+            self.by_request.entry(promise.request_hash).or_default().add(seq);
+        }
+        if let Body::Seal(seal) = &entry.body {
+            self.books.entry(seal.key).or_default().seal = Some(seq);
+        }
+        if let Some(key) = entry.body.slot_key() {
+            self.by_slot.entry(key.slot).or_default().push(seq);
+        }
+        self.entries.insert(seq, entry.clone());
+        Ok(())
+    }
+
+    fn take(&mut self, entry: &Entry, take: &Take) {
+        match take {
+            Take::Slot { key, pool, amount } => {
+                let book = self.books.entry(*key).or_default();
+                if let Some(used) = book.used.get_mut(place(*pool)) {
+                    *used = used.saturating_add(*amount);
+                }
+            }
+            Take::Sender { .. } => self.senders.add_pledge(entry),
+            Take::Account { account, alone, .. } => self.senders.involve(*account, entry, *alone),
+        }
+    }
+
+    /// Releases what a settled promise held over all slots. Scopes that other slots' promises of the
+    /// same transaction hold stay held until those are settled too.
+    pub(crate) fn settle(&mut self, of: u64, fate: Fate) {
+        let Some(entry) = self.entries.get(&of).cloned() else { return };
+        if self.fates.insert(of, fate).is_some() {
+            return;
+        }
+        for (scope, _) in entry.scopes.iter().filter(|(s, _)| s.kind().is_released_when_settled()) {
+            self.release(scope, of);
+        }
+        self.senders.release(&entry);
+    }
+
+    fn release(&mut self, scope: &Scope, seq: u64) {
+        if let Some(held) = self.scopes.get_mut(scope) {
+            held.by.remove(seq);
+            if held.by.is_empty() {
+                self.scopes.remove(scope);
+            }
+        }
+    }
+
+    /// Forgets what lies below `before`: facts of slots, and promises that are settled. Everything
+    /// below the floor is refused, so nothing that is forgotten can be promised again. How many went.
+    pub(crate) fn forget(&mut self, before: Slot) -> usize {
+        let before = before.min(self.floor);
+        let below: Vec<u64> = self.by_slot.range(..before).flat_map(|(_, seqs)| seqs.iter().copied()).collect();
+        let gone: Vec<Arc<Entry>> = below
+            .iter()
+            .filter_map(|seq| self.entries.get(seq))
+            .filter(|e| e.promise().is_none() || self.fates.contains_key(&e.seq))
+            .cloned()
+            .collect();
+        gone.iter().for_each(|entry| self.drop_entry(entry));
+        let entries = &self.entries;
+        self.by_slot.retain(|slot, seqs| {
+            if *slot < before {
+                seqs.retain(|s| entries.contains_key(s));
+            }
+            !seqs.is_empty()
+        });
+        let by_slot = &self.by_slot;
+        self.books.retain(|key, _| key.slot >= before || by_slot.contains_key(&key.slot));
+        gone.len()
+    }
+
+    fn drop_entry(&mut self, entry: &Arc<Entry>) {
+        let seq = entry.seq;
+        self.entries.remove(&seq);
+        self.fates.remove(&seq);
+        entry.scopes.iter().for_each(|(scope, _)| self.release(scope, seq));
+        if let Some((promise, facts)) = entry.promise() {
+            for (map, hash) in [(&mut self.by_tx, facts.hash), (&mut self.by_request, promise.request_hash)] {
+                if let Some(seqs) = map.get_mut(&hash) {
+                    seqs.remove(seq);
+                    if seqs.is_empty() {
+                        map.remove(&hash);
+                    }
+                }
+            }
+            if let Some(book) = self.books.get_mut(&promise.key) {
+                book.promises.retain(|s| *s != seq);
+            }
+        }
+    }
+
+    /// Whether anything is remembered of a slot.
+    pub(crate) fn remembers(&self, slot: Slot) -> bool {
+        self.by_slot.contains_key(&slot)
+    }
+    /// The number of the oldest record that is still needed.
+    pub(crate) fn oldest_seq(&self) -> Option<u64> {
+        self.entries.first_key_value().map(|(seq, _)| *seq)
+    }
+    pub(crate) fn entries(&self) -> &BTreeMap<u64, Arc<Entry>> {
+        &self.entries
+    }
+    pub(crate) fn fate(&self, seq: u64) -> Option<&Fate> {
+        self.fates.get(&seq)
+    }
+    pub(crate) fn senders(&self) -> &Senders {
+        &self.senders
+    }
+    pub(crate) fn by_tx(&self, hash: &B256) -> Option<&Seqs> {
+        self.by_tx.get(hash)
+    }
+    pub(crate) fn by_request(&self, hash: &B256) -> Option<&Seqs> {
+        self.by_request.get(hash)
+    }
+    /// The attachments that remembered records name.
+    pub(crate) fn attachments(&self) -> HashSet<B256> {
+        self.entries.values().filter_map(|e| e.promise()?.0.sidecar).collect()
+    }
+
+    /// What a slot's seal must list.
+    pub(crate) fn seal_items(&self, key: &SlotKey) -> Vec<SealedItem> {
+        let seqs = self.books.get(key).map(|b| b.promises.as_slice()).unwrap_or_default();
+        seqs.iter().filter_map(|s| self.entries.get(s)?.sealed_item()).collect()
+    }
+    /// The slot's seal, durable or not.
+    pub(crate) fn seal(&self, key: &SlotKey) -> Option<&Arc<Entry>> {
+        self.books.get(key)?.seal.and_then(|s| self.entries.get(&s))
+    }
+    fn left(&self, key: &SlotKey, pool: Pool) -> u64 {
+        let used = self.books.get(key).and_then(|b| b.used.get(place(pool)).copied()).unwrap_or(0);
+        self.limits.of(pool).saturating_sub(used)
+    }
+    pub(crate) fn room(&self, key: &SlotKey) -> Room {
+        Room {
+            gas: self.left(key, Pool::Gas),
+            unsecured_gas: self.left(key, Pool::UnsecuredGas).min(self.left(key, Pool::Gas)),
+            blobs: self.left(key, Pool::Blobs),
+            bytes: self.left(key, Pool::Bytes),
+            count: self.left(key, Pool::Count),
+            gas_total: self.limits.gas,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What senders and other accounts are promised: nonces without gaps, costs within balances, and
+//! accounts that may be involved only once (EIP-7702).
+
+use super::decide::Shortage;
+use crate::record::Entry;
+use alloy_primitives::{Address, B256, U256, map::HashMap};
+use tandem_module::Pledge;
+use tandem_types::{Scope, Slot, body::SeenSender};
+
+/// An account that a promise involves.
+#[derive(Clone, Copy, Debug)]
+struct Involved {
+    seq: u64,
+    tx_hash: B256,
+    alone: bool,
+}
+
+/// All promises that are not settled, by account.
+#[derive(Debug, Default)]
+pub(crate) struct Senders {
+    pledges: HashMap<Address, Vec<Pledge>>,
+    involved: HashMap<Address, Vec<Involved>>,
+}
+
+/// Most accounts have one promise; a vector that grows by itself begins with room for four.
+fn one<T>() -> Vec<T> {
+    Vec::with_capacity(1)
+}
+
+impl Senders {
+    pub(super) fn add_pledge(&mut self, entry: &Entry) {
+        if let Some((promise, facts)) = entry.promise() {
+            self.pledges.entry(facts.sender).or_insert_with(one).push(Pledge {
+                seq: entry.seq,
+                key: promise.key,
+                tx_hash: facts.hash,
+                nonce: facts.nonce,
+                cost: facts.cost,
+            });
+        }
+    }
+
+    pub(super) fn involve(&mut self, account: Address, entry: &Entry, alone: bool) {
+        if let Some((_, facts)) = entry.promise() {
+            let row = Involved { seq: entry.seq, tx_hash: facts.hash, alone };
+            self.involved.entry(account).or_insert_with(one).push(row);
+        }
+    }
+
+    /// Forgets a settled promise.
+    pub(super) fn release(&mut self, entry: &Entry) {
+        let Some((_, facts)) = entry.promise() else { return };
+        if let Some(rows) = self.pledges.get_mut(&facts.sender) {
+            rows.retain(|p| p.seq != entry.seq);
+            if rows.is_empty() {
+                self.pledges.remove(&facts.sender);
+            }
+        }
+        for account in std::iter::once(facts.sender).chain(facts.authorities.iter().map(|a| a.0)) {
+            if let Some(rows) = self.involved.get_mut(&account) {
+                rows.retain(|i| i.seq != entry.seq);
+                if rows.is_empty() {
+                    self.involved.remove(&account);
+                }
+            }
+        }
+    }
+
+    /// The promise that forbids another one which involves this account, if there is one: an account
+    /// that must be alone has no other, neither before nor after.
+    pub(super) fn not_alone(&self, chain_id: u64, account: Address, alone: bool) -> Option<(Scope, B256)> {
+        let rows = self.involved.get(&account)?;
+        let other = rows.iter().find(|i| alone || i.alone)?;
+        Some((Scope::delegated(chain_id, account), other.tx_hash))
+    }
+
+    /// Whether one more promise fits: every nonce from the state's up to its own is promised for its
+    /// slot or an earlier one, and the costs of all from the state's nonce on, each nonce counted once,
+    /// are within the balance.
+    pub(super) fn fits(
+        &self,
+        sender: Address,
+        (nonce, cost, slot): (u64, U256, Slot),
+        seen: &SeenSender,
+    ) -> Result<(), Shortage> {
+        let rows = self.pledges.get(&sender).map(Vec::as_slice).unwrap_or_default();
+        let mut before: Vec<u64> =
+            rows.iter().filter(|p| p.key.slot <= slot && p.nonce >= seen.nonce).map(|p| p.nonce).collect();
+        before.sort_unstable();
+        before.dedup();
+        // The first nonce that nothing is promised for yet is the only new one that fits.
+        let expected = before.iter().fold(seen.nonce, |next, n| if *n == next { next.saturating_add(1) } else { next });
+        if nonce < seen.nonce || nonce > expected {
+            return Err(Shortage::Nonce { sender, expected });
+        }
+        let mut costs: Vec<(u64, U256)> =
+            rows.iter().filter(|p| p.nonce >= seen.nonce && p.nonce != nonce).map(|p| (p.nonce, p.cost)).collect();
+        costs.sort_unstable();
+        costs.dedup_by_key(|c| c.0);
+        let taken = costs.iter().fold(U256::ZERO, |sum, c| sum.saturating_add(c.1));
+        if taken.saturating_add(cost) > seen.balance {
+            return Err(Shortage::Balance { sender, left: seen.balance.saturating_sub(taken) });
+        }
+        Ok(())
+    }
+
+    /// A sender's promises that are not settled, by nonce and slot.
+    pub(crate) fn pledged(&self, sender: Address) -> Vec<Pledge> {
+        let mut rows = self.pledges.get(&sender).cloned().unwrap_or_default();
+        rows.sort_by_key(|p| (p.nonce, p.key.slot));
+        rows
+    }
+}

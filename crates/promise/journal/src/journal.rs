@@ -1,0 +1,336 @@
+//! The journal as the floors above see it. See [`queries`] for what they can ask.
+
+#[cfg(test)]
+mod measure;
+mod queries;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use state::{Segment, Shared, State};
+
+use crate::{
+    Checked, FirstUse, JournalConfig, JournalError, Recorded, Shortage, Storage,
+    index::decide::Verdict,
+    queue::{Gate, Item, What},
+    record::Entry,
+    recover,
+    writer::Writer,
+};
+use parking_lot::Mutex;
+use std::{any::Any, sync::Arc, thread::JoinHandle};
+use tandem_module::Clock;
+use tandem_types::{ChainSpec, Fate, Scope, Slot, SlotKey};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// What became of a draft, in the order of the decision but for `Expired`, which goes before all.
+#[derive(Clone, Debug)]
+pub enum Bound {
+    /// Its slot lies below the floor; the fate is told where it is still known.
+    Expired(Option<Fate>),
+    /// All its scopes were held with these values: the recorded promise, whatever dialect asked.
+    Same(Recorded),
+    /// The slot is sealed or past its cut-off.
+    Closed(SlotKey),
+    /// A scope is held with another value.
+    Conflict {
+        /// Which scope.
+        scope: Scope,
+        /// What it holds.
+        have: alloy_primitives::B256,
+    },
+    /// A counted resource is used up.
+    Exhausted(Shortage),
+    /// It is durable now.
+    New(Recorded),
+}
+
+/// The one place where promises are decided. Cheap to clone; the last clone that is dropped closes it.
+#[derive(Clone)]
+pub struct Journal(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    storage: Arc<dyn Storage>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Keeps the folder ours.
+    lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
+}
+
+/// A decided draft on its way to the disk.
+pub(crate) enum Ticket {
+    Answered(Bound),
+    Waits { entry: Arc<Entry>, gate: Option<Arc<Gate>>, new: bool },
+}
+
+impl Ticket {
+    /// The answer, as it stands once the gate is open.
+    fn answer(entry: &Arc<Entry>, new: bool) -> Bound {
+        let recorded = Recorded::of(entry);
+        if new { Bound::New(recorded) } else { Bound::Same(recorded) }
+    }
+    async fn wait(self) -> Result<Bound, JournalError> {
+        match self {
+            Self::Answered(bound) => Ok(bound),
+            Self::Waits { entry, gate, new } => {
+                if let Some(gate) = gate {
+                    gate.wait().await?;
+                }
+                Ok(Self::answer(&entry, new))
+            }
+        }
+    }
+    /// The answer if it is there already.
+    #[cfg(test)]
+    pub(crate) fn poll(&self) -> Option<Result<Bound, JournalError>> {
+        match self {
+            Self::Answered(bound) => Some(Ok(bound.clone())),
+            Self::Waits { entry, gate: None, new } => Some(Ok(Self::answer(entry, *new))),
+            Self::Waits { entry, gate: Some(gate), new } => {
+                Some(gate.now()?.map(|()| Self::answer(entry, *new)).map_err(JournalError::Halted))
+            }
+        }
+    }
+}
+
+impl Journal {
+    /// Opens, checks and writes again what is alive, and only then answers. Blocks, for about as long
+    /// as reading the records takes.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        chain: ChainSpec,
+        config: JournalConfig,
+        clock: Arc<dyn Clock>,
+        first_use: FirstUse,
+    ) -> Result<Self, JournalError> {
+        let (journal, writer) = Self::open_stepped(storage, chain, config, clock, first_use)?;
+        let shared = journal.0.shared.clone();
+        let run = move || {
+            let _stop = HaltIfPanicked(shared);
+            writer.run();
+        };
+        let thread = std::thread::Builder::new().name("journal-writer".into()).spawn(run);
+        let thread = thread.map_err(|source| JournalError::Io {
+            what: "starting the writer of",
+            file: "journal".into(),
+            source,
+        })?;
+        *journal.0.thread.lock() = Some(thread);
+        Ok(journal)
+    }
+
+    /// As [`Self::open`], with the writer in the caller's hands.
+    pub(crate) fn open_stepped(
+        storage: Arc<dyn Storage>,
+        chain: ChainSpec,
+        config: JournalConfig,
+        clock: Arc<dyn Clock>,
+        first_use: FirstUse,
+    ) -> Result<(Self, Writer), JournalError> {
+        config.validate().map_err(JournalError::Config)?;
+        let recovered = recover::open(storage.as_ref(), &chain, &config, clock.as_ref(), first_use)?;
+        let last_seq = recovered.last_seq;
+        let shared = Arc::new(Shared::new(chain, config, clock, recovered.state));
+        let writer = Writer::new(shared.clone(), storage.clone(), recovered.live, last_seq);
+        let lock = Mutex::new(Some(recovered.lock));
+        Ok((Self(Arc::new(Inner { shared, storage, thread: Mutex::new(None), lock })), writer))
+    }
+
+    /// Decides, takes and persists in one step, and answers once it is durable. A draft that waits for
+    /// a place in the queue is not decided yet; one that is decided is written even if the future is
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`JournalError::Halted`], [`JournalError::SealStale`], [`JournalError::NotFromSeal`].
+    pub async fn bind(&self, draft: Checked) -> Result<Bound, JournalError> {
+        let permit = self.permit().await?;
+        self.submit(draft, Some(permit))?.wait().await
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, JournalError> {
+        let places = self.0.shared.places.clone();
+        match places.acquire_owned().await {
+            Ok(permit) => Ok(permit),
+            Err(_) => Err(JournalError::Halted(self.halted().unwrap_or_else(|| "it is closed".into()))),
+        }
+    }
+
+    /// Decides and queues, without waiting.
+    pub(crate) fn submit(&self, draft: Checked, permit: Option<OwnedSemaphorePermit>) -> Result<Ticket, JournalError> {
+        let mut state = self.0.shared.running()?;
+        let now_ms = self.0.shared.clock.now_ms();
+        let verdict = state.index.decide(&draft, now_ms)?;
+        state.answers.count(&verdict);
+        let ticket = match verdict {
+            Verdict::Expired(fate) => Ticket::Answered(Bound::Expired(fate)),
+            Verdict::Closed(key) => Ticket::Answered(Bound::Closed(key)),
+            Verdict::Conflict { scope, have } => Ticket::Answered(Bound::Conflict { scope, have }),
+            Verdict::Exhausted(shortage) => Ticket::Answered(Bound::Exhausted(shortage)),
+            Verdict::Same(seq) => state.same(seq)?,
+            Verdict::New => self.record(&mut state, draft, now_ms, permit)?,
+        };
+        Ok(ticket)
+    }
+
+    fn record(
+        &self,
+        state: &mut State,
+        draft: Checked,
+        now_ms: u64,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Ticket, JournalError> {
+        let seq = state.next_seq;
+        let (entry, attachments) = draft.into_entry(seq, now_ms);
+        let entry = Arc::new(entry);
+        // The decision has just found every scope free or held with this value.
+        state.index.apply(&entry).map_err(|s| JournalError::Halted(format!("scope {s} changed within one step")))?;
+        state.next_seq += 1;
+        let gate = state.push(seq, now_ms, What::Bound(entry.clone(), attachments), permit);
+        self.0.shared.wake.notify_one();
+        Ok(Ticket::Waits { entry, gate: Some(gate), new: true })
+    }
+
+    /// Records a promise's final fate, which releases what it held over all slots once every slot's
+    /// promise of the same transaction is settled. Settling again changes nothing.
+    ///
+    /// # Errors
+    /// [`JournalError::Unknown`] if no such promise is remembered, [`JournalError::Halted`].
+    pub async fn settle(&self, seq: u64, fate: Fate) -> Result<(), JournalError> {
+        self.settle_all(vec![(seq, fate)]).await
+    }
+
+    /// Settles many promises, whose syncs are shared.
+    ///
+    /// # Errors
+    /// As [`Self::settle`]; those before the unknown one are settled then.
+    pub async fn settle_all(&self, fates: Vec<(u64, Fate)>) -> Result<(), JournalError> {
+        let mut last = None;
+        for (seq, fate) in fates {
+            let permit = self.permit().await?;
+            last = self.queue_settled(seq, fate, permit)?.or(last);
+        }
+        match last {
+            // Batches are synced in order: when the last is durable, all are.
+            Some(gate) => gate.wait().await,
+            None => Ok(()),
+        }
+    }
+
+    fn queue_settled(
+        &self,
+        seq: u64,
+        fate: Fate,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Option<Arc<Gate>>, JournalError> {
+        let mut state = self.0.shared.running()?;
+        if state.index.entries().get(&seq).is_none_or(|e| e.promise().is_none()) {
+            return Err(JournalError::Unknown(seq));
+        }
+        if state.index.fate(seq).is_some() {
+            return Ok(None);
+        }
+        let number = state.next_seq;
+        state.next_seq += 1;
+        state.index.settle(seq, fate.clone());
+        let now = self.0.shared.clock.now_ms();
+        let gate = state.push(number, now, What::Settled(seq, fate), Some(permit));
+        self.0.shared.wake.notify_one();
+        Ok(Some(gate))
+    }
+
+    /// Raises the floor, below which everything is refused; settled records that lie
+    /// `remember_slots` below it are forgotten, and files without anything alive go. A lower floor
+    /// than the present one changes nothing.
+    ///
+    /// # Errors
+    /// [`JournalError::Halted`].
+    pub async fn set_floor(&self, floor: Slot) -> Result<(), JournalError> {
+        let permit = self.permit().await?;
+        let gate = {
+            let mut state = self.0.shared.running()?;
+            if floor <= state.index.floor {
+                return Ok(());
+            }
+            state.raise_floor(floor, self.0.shared.config.remember_slots);
+            let checkpoint = state.checkpoint();
+            let now = self.0.shared.clock.now_ms();
+            state.push(0, now, What::Checkpoint(checkpoint), Some(permit))
+        };
+        self.0.shared.wake.notify_one();
+        gate.wait().await
+    }
+
+    /// Writes what waits, marks the stop as one in order and ends the writer. Later binds answer
+    /// [`JournalError::Halted`]. Blocks.
+    ///
+    /// # Errors
+    /// [`JournalError::Halted`] if something could not be written.
+    pub fn close(&self) -> Result<(), JournalError> {
+        self.0.close();
+        match self.0.shared.state.lock().halted.clone() {
+            Some(why) => Err(JournalError::Halted(why)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.shared.state.lock().closed = true;
+        self.shared.places.close();
+        self.shared.wake.notify_all();
+        if let Some(thread) = self.thread.lock().take() {
+            // A writer that panicked has halted the journal already.
+            let _ = thread.join();
+        }
+        self.lock.lock().take();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+struct HaltIfPanicked(Arc<Shared>);
+impl Drop for HaltIfPanicked {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.halt("the journal's writer panicked");
+        }
+    }
+}
+
+impl Checked {
+    pub(crate) fn into_entry(
+        self,
+        seq: u64,
+        time_ms: u64,
+    ) -> (Entry, Vec<(alloy_primitives::B256, alloy_primitives::Bytes)>) {
+        let entry = Entry {
+            seq,
+            time_ms,
+            module: self.module,
+            signer: self.signer,
+            body: self.body,
+            facts: self.facts,
+            scopes: self.derived.scopes,
+            object_root: self.derived.object_root,
+            signing_id: self.derived.signing_id,
+            nonce: self.derived.nonce,
+            signing_root: self.signing_root,
+        };
+        (entry, self.attachments)
+    }
+}
+
+impl State {
+    fn push(&mut self, seq: u64, time_ms: u64, what: What, permit: Option<OwnedSemaphorePermit>) -> Arc<Gate> {
+        let item = Item { seq, time_ms, what, gate: self.gate.clone(), _place: permit };
+        self.enqueue(item)
+    }
+}

@@ -1,0 +1,170 @@
+//! What the floors above ask. Everything is answered from memory, and only durable records are shown
+//! unless a method says otherwise.
+
+use super::Journal;
+use crate::{
+    JournalError, JournalHealth, Recorded, RoomLimits, SlotDuties,
+    index::Seqs,
+    segment::MAX_FILE,
+    storage::{blob_name, segment_name},
+};
+use alloy_primitives::{Address, B256, Bytes, keccak256};
+use std::sync::Arc;
+use tandem_module::{Pledge, Room};
+use tandem_types::{Fate, SealedItem, Slot, SlotKey};
+use tokio::sync::{broadcast, watch};
+
+use super::State;
+
+impl State {
+    fn recorded(&self, seq: u64) -> Option<Recorded> {
+        (seq <= self.durable_seq).then(|| self.index.entries().get(&seq).map(Recorded::of))?
+    }
+    fn latest(&self, seqs: Option<&Seqs>, slot: Option<Slot>) -> Option<Recorded> {
+        seqs?
+            .iter()
+            .filter_map(|s| self.recorded(s))
+            .filter(|r| slot.is_none_or(|s| r.body().slot_key().is_some_and(|k| k.slot == s)))
+            .max_by_key(|r| (r.body().slot_key().map(|k| k.slot), r.seq()))
+    }
+}
+
+impl Journal {
+    /// A slot's durable records as they grow; empty for a slot without any.
+    pub fn duties(&self, key: &SlotKey) -> watch::Receiver<Arc<SlotDuties>> {
+        self.0.shared.state.lock().views.slot(key).subscribe()
+    }
+
+    /// Every remembered slot with a durable record, soonest first.
+    pub fn slots(&self) -> Vec<SlotKey> {
+        self.0.shared.state.lock().views.known.iter().map(|(_, key)| *key).collect()
+    }
+
+    /// A slot's durable seal. Its body is a `Body::Seal`.
+    pub fn sealed(&self, key: &SlotKey) -> Option<Recorded> {
+        let state = self.0.shared.state.lock();
+        let seal = state.index.seal(key).filter(|e| e.seq <= state.durable_seq);
+        seal.map(Recorded::of)
+    }
+
+    /// What a seal of this slot must list now, promises that wait for their sync included.
+    pub fn seal_items(&self, key: &SlotKey) -> Vec<SealedItem> {
+        self.0.shared.state.lock().index.seal_items(key)
+    }
+
+    /// The durable promise of a transaction: in that slot, or the latest slot's.
+    pub fn by_tx(&self, tx_hash: B256, slot: Option<Slot>) -> Option<Recorded> {
+        let state = self.0.shared.state.lock();
+        state.latest(state.index.by_tx(&tx_hash), slot)
+    }
+
+    /// The durable promise made for a request, by Fabric's request hash.
+    pub fn by_request(&self, request_hash: B256) -> Option<Recorded> {
+        let state = self.0.shared.state.lock();
+        state.latest(state.index.by_request(&request_hash), None)
+    }
+
+    /// A durable record.
+    pub fn by_seq(&self, seq: u64) -> Option<Recorded> {
+        self.0.shared.state.lock().recorded(seq)
+    }
+
+    /// Up to `max` durable commitments with a number above `seq`, in order.
+    pub fn records_after(&self, seq: u64, max: usize) -> Vec<Recorded> {
+        let state = self.0.shared.state.lock();
+        let from = seq.saturating_add(1);
+        if from > state.durable_seq {
+            return Vec::new();
+        }
+        state.index.entries().range(from..=state.durable_seq).take(max).map(|(_, e)| Recorded::of(e)).collect()
+    }
+
+    /// The number of the newest durable record of any kind; 0 before the first.
+    pub fn durable_seq(&self) -> u64 {
+        self.0.shared.state.lock().durable_seq
+    }
+
+    /// Commitments as they become durable, in order. A receiver that lags goes on with
+    /// [`Self::records_after`].
+    pub fn subscribe(&self) -> broadcast::Receiver<Recorded> {
+        self.0.shared.news.subscribe()
+    }
+
+    /// A promise's final fate, once it is settled.
+    pub fn fate(&self, seq: u64) -> Option<Fate> {
+        self.0.shared.state.lock().index.fate(seq).cloned()
+    }
+
+    /// What a slot has left, promises that wait for their sync counted.
+    pub fn room(&self, key: &SlotKey) -> Room {
+        self.0.shared.state.lock().index.room(key)
+    }
+
+    /// Replaces the limits that `bind` reads. What was promised stays promised.
+    ///
+    /// # Errors
+    /// [`JournalError::Config`].
+    pub fn set_room(&self, limits: RoomLimits) -> Result<(), JournalError> {
+        limits.validate().map_err(JournalError::Config)?;
+        self.0.shared.state.lock().index.limits = limits;
+        Ok(())
+    }
+
+    /// A sender's promises that are not settled, by nonce and slot; those that wait for their sync
+    /// included.
+    pub fn pledged(&self, sender: Address) -> Vec<Pledge> {
+        self.0.shared.state.lock().index.senders().pledged(sender)
+    }
+
+    /// Everything below this slot is refused.
+    pub fn floor(&self) -> Slot {
+        self.0.shared.state.lock().index.floor
+    }
+
+    /// A retained attachment (a blob sidecar in network form), by its keccak hash, read from the disk.
+    /// Blocks for one read of at most a few MiB.
+    ///
+    /// # Errors
+    /// [`JournalError::Attachment`] if it is not there or is not what its name says.
+    pub fn attachment(&self, hash: B256) -> Result<Bytes, JournalError> {
+        let bytes = self.0.storage.read(&blob_name(&hash), MAX_FILE).map_err(|_| JournalError::Attachment(hash))?;
+        if keccak256(&bytes) != hash {
+            return Err(JournalError::Attachment(hash));
+        }
+        Ok(bytes.into())
+    }
+
+    /// Why nothing can be bound, if so.
+    pub fn halted(&self) -> Option<String> {
+        self.0.shared.state.lock().halted.clone()
+    }
+
+    /// Whether nothing is signed any more, until a restart.
+    pub fn is_halted(&self) -> bool {
+        self.0.shared.state.lock().halted.is_some()
+    }
+
+    /// A reading for health and metrics.
+    pub fn health(&self) -> JournalHealth {
+        let state = self.0.shared.state.lock();
+        JournalHealth {
+            halted: state.halted.is_some(),
+            why: state.halted.clone(),
+            place: self.0.storage.place(),
+            live_segment: state.segments.back().map(|s| segment_name(s.number)).unwrap_or_default(),
+            records: state.durable_count,
+            bytes: state.segments.iter().map(|s| s.bytes).sum(),
+            segments: state.segments.len() as u64,
+            pending: state.queue.len() as u64,
+            floor: state.index.floor.get(),
+            syncs: state.sync_us.len(),
+            synced_records: state.synced_records,
+            sync_us_p50: state.sync_us.value_at_quantile(0.5),
+            sync_us_p99: state.sync_us.value_at_quantile(0.99),
+            sync_us_max: state.sync_us.max(),
+            answers: state.answers,
+            open_ms: state.open_ms,
+            cut_bytes: state.cut_bytes,
+        }
+    }
+}

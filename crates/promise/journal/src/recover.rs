@@ -1,0 +1,303 @@
+//! Opening a journal, after whatever happened to it.
+//!
+//! 1. Take the folder's lock.
+//! 2. Read all segments in order, check each and the chain of their tails, and replay their records.
+//! 3. Write the newest segment again, whole, under a temporary name; sync it; rename it over the old
+//!    one; sync the folder. Only then is anything answered.
+//!
+//! The third step is done after every stop, not only after unclean ones: what was read may stand in the
+//! page cache alone (a killed process, a sync that failed), and only a new file with a new sync proves
+//! that it is on the disk. Older segments were synced before the next one was begun.
+
+use crate::{
+    FirstUse, JournalConfig, JournalError, Recorded, Storage,
+    codec::{self, Checkpoint, Kind, Record},
+    index::Index,
+    journal::{Segment, State},
+    segment::{self, Frame, Header, MAX_FILE, MarkKind, Scan},
+    storage::{blob_hash, segment_name, segment_number},
+    writer::{Live, begin},
+};
+use alloy_primitives::B256;
+use sha2::{Digest, Sha256};
+use std::{any::Any, io, sync::Arc, time::Instant};
+use tandem_module::Clock;
+use tandem_types::ChainSpec;
+
+/// The file that tells this folder from a copy of it.
+const HOME: &str = "home";
+
+pub(crate) struct Recovered {
+    pub(crate) state: State,
+    pub(crate) live: Live,
+    pub(crate) last_seq: u64,
+    pub(crate) lock: Box<dyn Any + Send + Sync>,
+}
+
+fn io_error(what: &'static str, file: &str) -> impl FnOnce(io::Error) -> JournalError {
+    let file = file.to_owned();
+    move |source| JournalError::Io { what, file, source }
+}
+
+pub(crate) fn open(
+    storage: &dyn Storage,
+    chain: &ChainSpec,
+    config: &JournalConfig,
+    clock: &dyn Clock,
+    first_use: FirstUse,
+) -> Result<Recovered, JournalError> {
+    let started = Instant::now();
+    let lock = storage.lock().map_err(|e| match e.kind() {
+        io::ErrorKind::WouldBlock => JournalError::Locked(storage.place().into()),
+        _ => io_error("locking", "lock")(e),
+    })?;
+    let names = storage.list().map_err(io_error("listing", "the journal's folder"))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|n| segment_number(n)).collect();
+    numbers.sort_unstable();
+    admit(storage, numbers.is_empty(), first_use)?;
+
+    let mut replay = Replay::new(chain, config);
+    let live = match numbers.split_last() {
+        None => first(storage, chain, clock, &mut replay, first_use)?,
+        Some((newest, older)) => {
+            for number in older {
+                replay.older(storage, *number)?;
+            }
+            replay.newest(storage, *newest, clock, first_use)?
+        }
+    };
+    // Only now, when everything has proved to be right, is anything removed.
+    for name in names.iter().filter(|n| n.ends_with(".tmp")) {
+        match storage.remove(name) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("removing", name)(e)),
+            _ => {}
+        }
+    }
+    let last_seq = replay.last_seq;
+    let mut state = replay.finish(config.remember_slots)?;
+    state.blobs = names.iter().filter_map(|n| blob_hash(n)).collect();
+    if let Some(segment) = state.segments.back_mut() {
+        segment.bytes = live.framer.offset();
+    }
+    state.open_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(Recovered { state, live, last_seq, lock })
+}
+
+/// Refuses a journal that is empty, or that was copied here, unless the operator said that it is right.
+fn admit(storage: &dyn Storage, empty: bool, first_use: FirstUse) -> Result<(), JournalError> {
+    let identity = |name: &str| {
+        storage.identity(name).map(|id| format!("{:x}\n", Sha256::digest(id))).map_err(io_error("reading", name))
+    };
+    let at_home = match storage.read(HOME, 256) {
+        Ok(text) => text == identity(HOME)?.as_bytes(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+        Err(e) => return Err(io_error("reading", HOME)(e)),
+    };
+    if at_home && !empty {
+        return Ok(());
+    }
+    if first_use == FirstUse::No {
+        return Err(JournalError::NeedsFirstUse(if empty { "empty" } else { "a copy that was made elsewhere" }));
+    }
+    if at_home {
+        return Ok(());
+    }
+    // A file keeps its inode and birth time when it is renamed, so that its own identity can stand in it.
+    let temp = crate::storage::temporary(HOME);
+    let write = || -> io::Result<()> {
+        match storage.remove(&temp) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut file = storage.create(&temp)?;
+        let id = format!("{:x}\n", Sha256::digest(storage.identity(&temp)?));
+        file.write_at(0, id.as_bytes())?;
+        file.sync()?;
+        storage.rename(&temp, HOME)?;
+        storage.sync_dir()
+    };
+    write().map_err(io_error("writing", HOME))
+}
+
+/// Begins the first segment of a new journal.
+fn first(
+    storage: &dyn Storage,
+    chain: &ChainSpec,
+    clock: &dyn Clock,
+    replay: &mut Replay<'_>,
+    first_use: FirstUse,
+) -> Result<Live, JournalError> {
+    replay.watermark(first_use);
+    let header = Header::new(chain, 0, 1, B256::ZERO, rand::random());
+    let live = replay.write(storage, header, &[], clock)?;
+    replay.segments.push(Segment { number: 0, first_seq: 1, bytes: 0 });
+    Ok(live)
+}
+
+struct Replay<'a> {
+    chain: &'a ChainSpec,
+    index: Index,
+    segments: Vec<Segment>,
+    /// Number and tail of the segment before.
+    before: Option<(u64, B256)>,
+    last_seq: u64,
+    oldest: u64,
+    cut_bytes: u64,
+}
+
+impl<'a> Replay<'a> {
+    fn new(chain: &'a ChainSpec, config: &JournalConfig) -> Self {
+        Self {
+            chain,
+            index: Index::new(chain.clock, config.room),
+            segments: Vec::new(),
+            before: None,
+            last_seq: 0,
+            oldest: 0,
+            cut_bytes: 0,
+        }
+    }
+
+    fn watermark(&mut self, first_use: FirstUse) {
+        if let FirstUse::Watermark(slot) = first_use {
+            self.index.floor = self.index.floor.max(slot);
+            self.index.watermarked = true;
+        }
+    }
+
+    /// Reads a segment that another one follows: it must be whole, and end with its mark.
+    fn older(&mut self, storage: &dyn Storage, number: u64) -> Result<(), JournalError> {
+        let file = segment_name(number);
+        let bytes = storage.read(&file, MAX_FILE).map_err(io_error("reading", &file))?;
+        let scan = segment::scan(&file, &bytes)?;
+        if scan.torn > 0 || scan.closed_by != Some(MarkKind::Full) {
+            let why = "a segment that another one follows must end with its closing mark".into();
+            return Err(JournalError::Damaged { file, offset: scan.end, why });
+        }
+        self.replay(&file, &scan)?;
+        self.before = Some((number, scan.tail));
+        Ok(())
+    }
+
+    /// Reads the newest segment, and writes it again.
+    fn newest(
+        &mut self,
+        storage: &dyn Storage,
+        number: u64,
+        clock: &dyn Clock,
+        first_use: FirstUse,
+    ) -> Result<Live, JournalError> {
+        let file = segment_name(number);
+        let bytes = storage.read(&file, MAX_FILE).map_err(io_error("reading", &file))?;
+        let scan = segment::scan(&file, &bytes)?;
+        self.replay(&file, &scan)?;
+        self.check_oldest()?;
+        if scan.torn > 0 {
+            self.cut_bytes = scan.torn;
+            tracing::warn!(file, offset = scan.end, bytes = scan.torn, "cut a torn end that was never acknowledged");
+        }
+        self.watermark(first_use);
+        let header = Header { salt: rand::random(), ..scan.header };
+        self.write(storage, header, &scan.frames, clock)
+    }
+
+    /// Writes the live segment, whole and synced, under its name.
+    fn write(
+        &mut self,
+        storage: &dyn Storage,
+        header: Header,
+        frames: &[Frame<'_>],
+        clock: &dyn Clock,
+    ) -> Result<Live, JournalError> {
+        let checkpoint =
+            Checkpoint { floor: self.index.floor, oldest: self.oldest, watermarked: self.index.watermarked };
+        let (last_seq, now) = (self.last_seq, clock.now_ms());
+        let live = begin(storage, header, |framer, out| {
+            for f in frames {
+                framer.frame(out, f.kind, f.seq, f.time_ms, |b| {
+                    b.extend_from_slice(f.body);
+                    Ok::<(), String>(())
+                })?;
+            }
+            framer.frame(out, Kind::Checkpoint, last_seq, now, |b| codec::encode_checkpoint(&checkpoint, b))?;
+            framer.mark(out, MarkKind::Going, last_seq, now)
+        });
+        live.map_err(JournalError::Halted)
+    }
+
+    fn replay(&mut self, file: &str, scan: &Scan<'_>) -> Result<(), JournalError> {
+        let damaged = |offset, why: String| JournalError::Damaged { file: file.to_owned(), offset, why };
+        self.check_header(file, &scan.header)?;
+        for frame in &scan.frames {
+            let record = codec::decode_record(frame.kind, frame.seq, frame.time_ms, frame.body)
+                .map_err(|why| damaged(frame.offset, why))?;
+            match record {
+                Record::Bound(bound) => self
+                    .index
+                    .apply(&bound.0)
+                    .map_err(|scope| damaged(frame.offset, format!("{scope} has two values")))?,
+                Record::Settled { of, fate } => self.index.settle(of, fate),
+                Record::Checkpoint(c) => {
+                    self.index.floor = self.index.floor.max(c.floor);
+                    self.index.watermarked |= c.watermarked;
+                    self.oldest = self.oldest.max(c.oldest);
+                }
+            }
+            self.last_seq = self.last_seq.max(frame.seq);
+        }
+        let Header { number, first_seq, .. } = scan.header;
+        self.segments.push(Segment { number, first_seq, bytes: scan.end });
+        Ok(())
+    }
+
+    fn check_header(&mut self, file: &str, header: &Header) -> Result<(), JournalError> {
+        if (header.chain_id, header.genesis) != (self.chain.chain_id, self.chain.genesis_hash) {
+            return Err(JournalError::WrongChain {
+                have_chain: header.chain_id,
+                have_genesis: header.genesis,
+                want_chain: self.chain.chain_id,
+                want_genesis: self.chain.genesis_hash,
+            });
+        }
+        let damaged = |why: String| JournalError::Damaged { file: file.to_owned(), offset: 0, why };
+        if segment_name(header.number) != file {
+            return Err(damaged(format!("its header says that it is segment {}", header.number)));
+        }
+        if let Some((number, tail)) = self.before {
+            if header.number != number + 1 {
+                return Err(JournalError::Missing(segment_name(number + 1)));
+            }
+            if header.previous != tail {
+                return Err(damaged(format!("it does not follow segment {number} as that is now")));
+            }
+        }
+        if header.first_seq <= self.last_seq {
+            return Err(damaged(format!("it begins with record {}, after record {}", header.first_seq, self.last_seq)));
+        }
+        self.last_seq = header.first_seq - 1;
+        Ok(())
+    }
+
+    /// Every segment that the newest checkpoint counts must be there.
+    fn check_oldest(&self) -> Result<(), JournalError> {
+        match self.segments.first() {
+            Some(first) if first.number > self.oldest => Err(JournalError::Missing(segment_name(self.oldest))),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(mut self, remember: u64) -> Result<State, JournalError> {
+        self.index.forget(self.index.floor.saturating_sub(remember));
+        let durable: Vec<Recorded> = self.index.entries().values().map(Recorded::of).collect();
+        let mut state = State::new(self.index, self.last_seq + 1)?;
+        state.segments = self.segments.into();
+        state.cut_bytes = self.cut_bytes;
+        state.durable_count = durable.len() as u64;
+        for recorded in &durable {
+            if let Some(key) = recorded.body().slot_key() {
+                state.views.durable(&key).send_modify(|duties| Arc::make_mut(duties).add(recorded));
+            }
+        }
+        Ok(state)
+    }
+}

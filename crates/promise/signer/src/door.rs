@@ -1,0 +1,158 @@
+//! Check, bind, sign: the whole way for one grant.
+
+use crate::{SignError, Signer};
+use async_trait::async_trait;
+use serde_json::json;
+use std::sync::Arc;
+use tandem_journal::{Bound, Grant, Guard, Journal, JournalError, Recorded, Shortage};
+use tandem_module::{Commit, Refusal};
+use tandem_types::{Draft, Pool, Signed, SignerRef};
+
+/// The way through the door for one grant: the `Commit` port of one module, or of the house.
+///
+/// Refusals have these codes: `not-granted`, `wrong-chain`, `bad-draft`, `bad-transaction`,
+/// `bad-attachment` from the guard; `expired`, `closed`, `conflict`, `exhausted`, `nonce-gap` from the
+/// decision; `seal-stale` and `not-from-seal` for the house's own drafts; `halted`, `no-key`,
+/// `not-signed` and `journal` where the host itself can not.
+#[derive(Clone)]
+pub struct Door {
+    guard: Arc<Guard>,
+    journal: Journal,
+    signer: Arc<Signer>,
+    grant: Arc<Grant>,
+}
+
+impl Door {
+    /// Joins the three steps for one grant.
+    pub fn new(guard: Arc<Guard>, journal: Journal, signer: Arc<Signer>, grant: Grant) -> Self {
+        Self { guard, journal, signer, grant: Arc::new(grant) }
+    }
+
+    /// The first two steps, for what is recorded and not signed (a seal, a block that our proposer
+    /// signed), and for who must tell the answers apart.
+    ///
+    /// # Errors
+    /// The outer error is the journal's, the inner the guard's.
+    pub async fn bind(&self, draft: Draft) -> Result<Result<Bound, Refusal>, JournalError> {
+        match self.guard.check(&self.grant, draft) {
+            Ok(checked) => self.journal.bind(checked).await.map(Ok),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    /// Checks and binds: the record, new or the same as before, or why there is none.
+    ///
+    /// # Errors
+    /// A refusal with one of the codes above.
+    pub async fn record(&self, draft: Draft) -> Result<Recorded, Refusal> {
+        if let SignerRef::Validator(key) = &draft.signer
+            && !self.signer.serves(key)
+        {
+            // Nothing is recorded that could not be signed.
+            return Err(sign_refusal(&SignError::NoKey(*key)));
+        }
+        let checked = self.guard.check(&self.grant, draft)?;
+        let bound = self.journal.bind(checked).await.map_err(|e| journal_refusal(&e))?;
+        match bound {
+            Bound::New(recorded) | Bound::Same(recorded) => Ok(recorded),
+            other => Err(bound_refusal(&other)),
+        }
+    }
+
+    /// Signs a record again: the same bytes.
+    ///
+    /// # Errors
+    /// A refusal with one of the codes above.
+    pub async fn sign(&self, recorded: Recorded) -> Result<Signed, Refusal> {
+        self.signer.sign(recorded).await.map_err(|e| sign_refusal(&e))
+    }
+
+    /// The journal behind it.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The signer behind it.
+    pub fn signer(&self) -> &Arc<Signer> {
+        &self.signer
+    }
+}
+
+#[async_trait]
+impl Commit for Door {
+    async fn commit(&self, draft: Draft) -> Result<Signed, Refusal> {
+        let recorded = self.record(draft).await?;
+        self.sign(recorded).await
+    }
+}
+
+/// A pool's name, as refusals show it.
+const fn pool_name(pool: Pool) -> &'static str {
+    match pool {
+        Pool::Gas => "gas",
+        Pool::UnsecuredGas => "unsecured-gas",
+        Pool::Blobs => "blobs",
+        Pool::Bytes => "bytes",
+        Pool::Count => "count",
+    }
+}
+
+fn bound_refusal(bound: &Bound) -> Refusal {
+    match bound {
+        Bound::Expired(None) => Refusal::new("expired", "this lies below the journal's floor"),
+        Bound::Expired(Some(fate)) => {
+            Refusal::new("expired", format!("the slot is final; the promise was {}", fate.name()))
+                .accepting(json!({ "fate": fate }))
+        }
+        Bound::Closed(key) => {
+            Refusal::new("closed", format!("{key} takes no more promises: it is sealed or past its cut-off"))
+        }
+        Bound::Conflict { scope, have } => {
+            Refusal::new("conflict", format!("{scope} is promised to {have}, and can be promised once only"))
+                .accepting(json!({ "scope": scope.to_string(), "have": have }))
+        }
+        Bound::Exhausted(shortage) => shortage_refusal(shortage),
+        // Not refusals; named here so that a new variant can not be forgotten.
+        Bound::New(r) | Bound::Same(r) => Refusal::new("bound", format!("record {} is bound", r.seq())),
+    }
+}
+
+fn shortage_refusal(shortage: &Shortage) -> Refusal {
+    match shortage {
+        Shortage::Slot { key, pool, left } => {
+            let pool = pool_name(*pool);
+            Refusal::new("exhausted", format!("{key} has {left} {pool} left, which is less than this needs"))
+                .accepting(json!({ "pool": pool, "left": left }))
+        }
+        Shortage::Balance { sender, left } => Refusal::new(
+            "exhausted",
+            format!("{sender} has {left} wei beyond what its promises can cost, which is less than this can"),
+        )
+        .accepting(json!({ "pool": "balance", "left": left.to_string() })),
+        Shortage::Nonce { sender, expected } => Refusal::new(
+            "nonce-gap",
+            format!("the next nonce of {sender} that can be promised for this slot is {expected}"),
+        )
+        .accepting(json!({ "nonce": expected })),
+    }
+}
+
+fn journal_refusal(error: &JournalError) -> Refusal {
+    let code = match error {
+        JournalError::Halted(_) => "halted",
+        JournalError::SealStale { .. } => "seal-stale",
+        JournalError::NotFromSeal { .. } => "not-from-seal",
+        _ => "journal",
+    };
+    Refusal::new(code, error.to_string())
+}
+
+fn sign_refusal(error: &SignError) -> Refusal {
+    let code = match error {
+        SignError::Halted(_) => "halted",
+        SignError::NoKey(_) => "no-key",
+        SignError::NotSigned(_) => "not-signed",
+        SignError::Derive(_) => "journal",
+    };
+    Refusal::new(code, error.to_string())
+}

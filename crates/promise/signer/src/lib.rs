@@ -1,0 +1,15 @@
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+//! The narrow door's last step: a signature for what is recorded, and the [`Door`] that modules and
+//! `prove/blocks` knock at.
+//!
+//! - [`signer`]: [`Signer`]: validator keys, and the delegate and committer keys derived per slot
+//! - [`door`]: [`Door`]: check, bind, sign, as the `Commit` port
+//! - [`error`]: why nothing was signed, [`SignError`]
+
+pub mod door;
+pub mod error;
+pub mod signer;
+
+pub use door::Door;
+pub use error::SignError;
+pub use signer::Signer;

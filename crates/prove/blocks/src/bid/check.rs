@@ -1,0 +1,157 @@
+//! Checks of a relay's bid. Pure.
+//!
+//! A beacon node accepts a bid whose prev_randao is wrong and then misses the slot, so everything that
+//! its state knows is compared here with one `payload_attributes` event, before a bid leaves.
+
+use crate::{attributes::Attributes, due::DueSet};
+use alloy_primitives::{B256, Bytes, U256};
+use tandem_beacon::{InclusionProofs, SignedBuilderBid, payload::EMPTY_TRANSACTIONS_ROOT};
+use tandem_crypto::{bls, domains};
+use tandem_types::{BlsPublicKey, Place, Wei};
+use thiserror::Error;
+
+/// What a bid must be.
+#[derive(Clone, Debug)]
+pub struct Expected<'a> {
+    /// The attributes for this slot on this parent.
+    pub attributes: &'a Attributes,
+    /// The relay's key.
+    pub relay: BlsPublicKey,
+    /// Goes into the builder domain.
+    pub genesis_fork_version: [u8; 4],
+    /// The least value.
+    pub min_bid: Wei,
+    /// The gas limit that the registration leads to from this parent, where it is checked.
+    pub gas_limit: Option<u64>,
+}
+
+/// Why a bid was refused. The text of a metric tag is [`BidFault::name`].
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum BidFault {
+    /// The block hash is zero.
+    #[error("the block hash is zero")]
+    ZeroHash,
+    /// On another parent.
+    #[error("on parent {0}")]
+    Parent(B256),
+    /// No transactions.
+    #[error("the block is empty")]
+    Empty,
+    /// Below the least value, or zero.
+    #[error("it pays {0} wei")]
+    Value(U256),
+    /// For another time.
+    #[error("its timestamp is {0}")]
+    Timestamp(u64),
+    /// Signed by another key than the relay's.
+    #[error("it names another key")]
+    Key,
+    /// The signature does not verify.
+    #[error("{0}")]
+    Signature(bls::BlsError),
+    /// Another RANDAO mix than the beacon node's state has.
+    #[error("its prev_randao is {0}")]
+    Randao(B256),
+    /// Other withdrawals.
+    #[error("its withdrawals root is {0}")]
+    Withdrawals(B256),
+    /// Another block number.
+    #[error("its block number is {0}")]
+    Number(u64),
+    /// Another gas limit than the registration leads to.
+    #[error("its gas limit is {0}")]
+    GasLimit(u64),
+    /// Something is due, and it brought no proofs.
+    #[error("promises are due and it proves none")]
+    NoProofs,
+    /// Something is due that the proofs leave out.
+    #[error("promised transaction {0} is not proven")]
+    Unproven(B256),
+    /// The proofs do not verify.
+    #[error("its proofs fail: {0}")]
+    Proofs(String),
+    /// A transaction that must stand at the top does not.
+    #[error("promised transaction {0} does not stand at the top")]
+    NotAtTop(B256),
+}
+
+impl BidFault {
+    /// A stable name for metrics and logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ZeroHash => "zero-hash",
+            Self::Parent(_) => "parent",
+            Self::Empty => "empty",
+            Self::Value(_) => "value",
+            Self::Timestamp(_) => "timestamp",
+            Self::Key => "key",
+            Self::Signature(_) => "signature",
+            Self::Randao(_) => "randao",
+            Self::Withdrawals(_) => "withdrawals",
+            Self::Number(_) => "number",
+            Self::GasLimit(_) => "gas-limit",
+            Self::NoProofs => "no-proofs",
+            Self::Unproven(_) => "unproven",
+            Self::Proofs(_) => "proofs",
+            Self::NotAtTop(_) => "not-at-top",
+        }
+    }
+}
+
+/// Checks a bid but for what is due in it.
+///
+/// # Errors
+/// The first [`BidFault`].
+pub fn check(bid: &SignedBuilderBid, want: &Expected<'_>) -> Result<(), BidFault> {
+    let (h, a) = (&bid.message.header, want.attributes);
+    let must = |ok: bool, fault: BidFault| if ok { Ok(()) } else { Err(fault) };
+    must(!h.block_hash.is_zero(), BidFault::ZeroHash)?;
+    must(h.parent_hash == a.parent.hash, BidFault::Parent(h.parent_hash))?;
+    must(h.transactions_root != EMPTY_TRANSACTIONS_ROOT, BidFault::Empty)?;
+    let value = bid.message.value;
+    must(!value.is_zero() && value >= want.min_bid.get(), BidFault::Value(value))?;
+    must(h.timestamp == a.timestamp, BidFault::Timestamp(h.timestamp))?;
+    must(h.prev_randao == a.prev_randao, BidFault::Randao(h.prev_randao))?;
+    must(h.withdrawals_root == withdrawals_root(a), BidFault::Withdrawals(h.withdrawals_root))?;
+    if let Some(limit) = want.gas_limit {
+        must(h.gas_limit == limit, BidFault::GasLimit(h.gas_limit))?;
+        must(Some(h.block_number) == a.parent.number.checked_add(1), BidFault::Number(h.block_number))?;
+    }
+    must(bid.message.pubkey == want.relay, BidFault::Key)?;
+    let message = domains::bid(want.genesis_fork_version, &bid.message);
+    bls::verify(&want.relay, message.as_slice(), &bid.signature).map_err(BidFault::Signature)
+}
+
+fn withdrawals_root(a: &Attributes) -> B256 {
+    let list = a.withdrawals.iter().map(Into::into).collect();
+    // More withdrawals than the specification allows are no block's.
+    tandem_beacon::payload::withdrawals(list).map(|w| tandem_beacon::payload::withdrawals_root(&w)).unwrap_or_default()
+}
+
+/// Checks that everything that is due is proven to be in the block, and at the top what must be there.
+/// A proof may be of more of the sealed list than is due: the relay got all of it.
+///
+/// # Errors
+/// The first [`BidFault`].
+pub fn check_due(root: B256, proofs: Option<&InclusionProofs>, due: &DueSet) -> Result<(), BidFault> {
+    if due.is_empty() {
+        return Ok(());
+    }
+    let proofs = proofs.ok_or(BidFault::NoProofs)?;
+    let place = |hash: B256| {
+        let at = proofs.transaction_hashes.iter().position(|h| *h == hash)?;
+        // Generalised indices of one list rise with the place in it.
+        proofs.generalized_indexes.get(at)?.checked_sub(2 << 20)
+    };
+    let tops = due.due().filter(|p| p.place == Place::Top).count() as u64;
+    for p in due.due() {
+        let at = place(p.tx_hash).ok_or(BidFault::Unproven(p.tx_hash))?;
+        if p.place == Place::Top && at >= tops {
+            return Err(BidFault::NotAtTop(p.tx_hash));
+        }
+    }
+    let named = |p: &&crate::due::Promised| proofs.transaction_hashes.contains(&p.tx_hash);
+    let sealed = due.items.iter().map(|(p, _)| p).filter(named);
+    let leaves: Vec<(B256, Bytes)> = sealed.map(|p| (p.tx_hash, p.tx.clone())).collect();
+    proofs.verify(root, &leaves).map_err(|e| BidFault::Proofs(e.to_string()))
+}

@@ -1,0 +1,240 @@
+//! Seals, what is signed right after them, and the delegations that come long before.
+
+use super::{
+    Core,
+    slot::{SealedList, SlotWork},
+};
+use crate::{due::Promised, error::BlocksError, ports::Relay, served::Registered};
+use alloy_primitives::B256;
+use futures::{StreamExt, stream};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+use tandem_journal::{Recorded, SlotDuties};
+use tandem_state::Call;
+use tandem_types::{
+    Body, Completeness, Place, Seal, SealedItem, Signed, SignerRef, Slot, SlotKey,
+    body::{Constraints, Delegation},
+    fabric::{self, G1},
+    tagged,
+};
+
+/// Tries to write a seal while promises that were decided before the cut-off still arrive.
+const SEAL_TRIES: usize = 8;
+/// Promised transactions that are sent to the client at once.
+const SENDS_AT_ONCE: usize = 16;
+/// Milliseconds for one of them.
+const SEND_MS: u64 = 2_000;
+
+impl Core {
+    /// A slot's durable records.
+    pub fn duties(&self, key: &SlotKey) -> Arc<SlotDuties> {
+        self.door.journal().duties(key).borrow().clone()
+    }
+
+    /// Seals a slot if nobody did yet, and answers the sealed list. It must be past its cut-off.
+    ///
+    /// # Errors
+    /// [`BlocksError`]: then nothing may be offered for the slot.
+    pub async fn seal(self: &Arc<Self>, work: &Arc<SlotWork>) -> Result<SealedList, BlocksError> {
+        let mut sealed = work.sealed.lock().await;
+        if let Some(list) = sealed.as_ref() {
+            return Ok(list.clone());
+        }
+        let key = work.key;
+        if !self.is_past_cutoff(key.slot) {
+            return Err(BlocksError::Door { kind: "seal", key, why: "it is before the cut-off".into() });
+        }
+        let record = self.write_seal(key).await?;
+        let list = self.sealed_list(key, &record)?;
+        *sealed = Some(list.clone());
+        drop(sealed);
+        tracing::info!(slot = key.slot.get(), promises = list.len(), "sealed");
+        let (core, after) = (self.clone(), list.clone());
+        tokio::spawn(async move { core.after_seal(key, after).await });
+        Ok(list)
+    }
+
+    async fn write_seal(&self, key: SlotKey) -> Result<Recorded, BlocksError> {
+        let mut items = self.door.journal().seal_items(&key);
+        for _ in 0..SEAL_TRIES {
+            if let Some(record) = self.door.journal().sealed(&key) {
+                return Ok(record);
+            }
+            match self.record(key, SignerRef::Nobody, Body::Seal(Seal { key, items })).await {
+                Err(BlocksError::SealStale { current, .. }) => items = current,
+                other => return other,
+            }
+        }
+        Err(BlocksError::Door { kind: "seal", key, why: "the list did not stand still".into() })
+    }
+
+    /// The promises that a seal lists, in its order. All of them are durable, since the seal is.
+    fn sealed_list(&self, key: SlotKey, record: &Recorded) -> Result<SealedList, BlocksError> {
+        let Body::Seal(seal) = record.body() else {
+            return Err(BlocksError::Door { kind: "seal", key, why: "the record is no seal".into() });
+        };
+        let one = |item: &SealedItem| {
+            let found = self.door.journal().by_seq(item.seq).and_then(|r| Promised::of(&r));
+            found.ok_or_else(|| BlocksError::Door { kind: "seal", key, why: format!("promise {} is gone", item.seq) })
+        };
+        seal.items.iter().map(one).collect::<Result<Vec<_>, _>>().map(Arc::new)
+    }
+
+    /// What follows from a seal. None of it delays a header call; all of it is done again after a
+    /// restart, and then says the same.
+    async fn after_seal(self: Arc<Self>, key: SlotKey, list: SealedList) {
+        let attributes = self.attributes.lock().of_slot(key.slot);
+        for a in attributes {
+            self.prepare(&a);
+        }
+        if list.is_empty() {
+            return;
+        }
+        futures::join!(self.publish_promised(&list), self.constrain(key, &list), self.complete(key));
+    }
+
+    async fn complete(&self, key: SlotKey) {
+        let Some(record) = self.door.journal().sealed(&key) else { return };
+        let Body::Seal(seal) = record.body() else { return };
+        let leaves: Vec<B256> = seal.items.iter().map(|i| i.promise.get()).collect();
+        let body = Completeness { key, root: tagged::merkle_root(&leaves), count: leaves.len() as u64 };
+        if let Err(e) = self.say(key, SignerRef::Committer(key), Body::Completeness(body)).await {
+            self.critical(Some(key.slot), "completeness-unsigned", e.to_string());
+        }
+    }
+
+    /// The slot's one constraints message, to every relay that understands it.
+    async fn constrain(&self, key: SlotKey, list: &[Promised]) {
+        let relays: Vec<_> = self.relays.iter().filter(|r| r.constraints()).collect();
+        if relays.is_empty() {
+            return;
+        }
+        let signed = match self.signed_constraints(key, list).await {
+            Ok(signed) => signed,
+            Err(e) => return self.critical(Some(key.slot), "constraints-unsigned", e.to_string()),
+        };
+        let post = |r: &Arc<dyn Relay>| {
+            let (relay, signed) = (r.clone(), &signed);
+            async move { (relay.name().to_owned(), relay.constrain(signed).await) }
+        };
+        for (relay, result) in futures::future::join_all(relays.into_iter().map(post)).await {
+            match result {
+                Ok(()) => tracing::info!(slot = key.slot.get(), relay, "constraints posted"),
+                Err(why) => tracing::warn!(slot = key.slot.get(), relay, why, "constraints were not taken"),
+            }
+        }
+    }
+
+    async fn signed_constraints(&self, key: SlotKey, list: &[Promised]) -> Result<Signed, BlocksError> {
+        let bad = |why: &str| BlocksError::Door { kind: "constraints", key, why: why.into() };
+        let delegate = self.door.signer().delegate(&key).map_err(|e| bad(&e.to_string()))?;
+        // What must stand at the top goes first; the message itself has no field for it.
+        let mut ordered: Vec<&Promised> = list.iter().collect();
+        ordered.sort_by_key(|p| p.place != Place::Top);
+        let constraint = |p: &&Promised| (fabric::INCLUSION, fabric::inclusion_payload(key.slot.get(), &p.tx));
+        let body = Constraints {
+            chain_id: key.chain_id,
+            proposer: G1::new(&key.proposer).ok_or_else(|| bad("the proposer's key is not a point"))?,
+            delegate: G1::new(&delegate).ok_or_else(|| bad("the delegate's key is not a point"))?,
+            slot: key.slot,
+            constraints: ordered.iter().map(constraint).collect(),
+            receivers: Vec::new(),
+        };
+        self.say(key, SignerRef::Delegate(key), Body::Constraints(body)).await
+    }
+
+    /// The promised transactions go to the operator's own client, so that a local block probably holds
+    /// them. From here on they are public, but for those that asked to stay private.
+    async fn publish_promised(&self, list: &[Promised]) {
+        let public: Vec<Promised> = list.iter().filter(|p| !p.private).cloned().collect();
+        let send = |p: Promised| async move {
+            let pooled = p.sidecar.map(|h| self.door.journal().attachment(h));
+            let raw = match pooled {
+                Some(Ok(bytes)) => bytes,
+                Some(Err(e)) => return Err(e.to_string()),
+                None => p.tx.clone(),
+            };
+            let call = Call { method: "eth_sendRawTransaction", params: json!([raw]) };
+            let asked = tokio::time::timeout(Duration::from_millis(SEND_MS), self.rpc.batch(vec![call])).await;
+            match asked {
+                Ok(Ok(mut a)) => a.pop().unwrap_or_else(|| Err("an empty batch".into())).map(drop),
+                Ok(Err(e)) => Err(e),
+                Err(_) => Err("no answer in time".into()),
+            }
+        };
+        let mut results = stream::iter(public).map(send).buffered(SENDS_AT_ONCE);
+        while let Some(result) = results.next().await {
+            if let Err(why) = result {
+                // Known already, mined early, or unlike what was promised: the own block decides.
+                tracing::debug!(why, "a promised transaction was not taken by the client's pool");
+            }
+        }
+    }
+
+    /// Seals every slot of ours that is past its cut-off and not over long ago. Done before listeners
+    /// open, and by the timer.
+    pub async fn seal_overdue(self: &Arc<Self>) {
+        let now = self.now_slot();
+        let mut keys: Vec<SlotKey> = self.door.journal().slots();
+        keys.extend(self.own_duties_from(now));
+        keys.sort_by_key(|k| k.slot);
+        keys.dedup();
+        for key in keys.into_iter().filter(|k| self.is_past_cutoff(k.slot)) {
+            // A slot that is over needs a seal for its promises only.
+            if key.slot < now && (self.door.journal().sealed(&key).is_some() || self.duties(&key).promises.is_empty()) {
+                continue;
+            }
+            if let Err(e) = self.seal(&self.work(key)).await {
+                self.critical(Some(key.slot), "seal-failed", e.to_string());
+            }
+        }
+    }
+
+    /// Our proposers' slots from one on.
+    pub fn own_duties_from(&self, from: Slot) -> Vec<SlotKey> {
+        let look_ahead = self.look_ahead.read();
+        let own = look_ahead.from(from).filter(|d| self.is_ours(&d.pubkey));
+        own.map(|d| self.key(d.pubkey, d.slot)).collect()
+    }
+
+    /// Signs and posts the delegations of the look-ahead's open slots. A slot is open only after that.
+    pub async fn delegate_all(&self) {
+        for key in self.own_duties_from(self.now_slot()) {
+            let known = self.registry.lock().get(&key.proposer);
+            let registered =
+                known.is_some_and(|r: Registered| crate::gate::registered(Some(r.epoch), self.now_slot().epoch()));
+            if !registered || self.is_past_cutoff(key.slot) || self.duties(&key).delegation.is_some() {
+                continue;
+            }
+            match self.delegate(key).await {
+                Ok(signed) => self.post_delegation(&signed).await,
+                Err(e) => self.critical(Some(key.slot), "delegation-unsigned", e.to_string()),
+            }
+        }
+    }
+
+    async fn delegate(&self, key: SlotKey) -> Result<Signed, BlocksError> {
+        let bad = |why: String| BlocksError::Door { kind: "delegation", key, why };
+        let signer = self.door.signer();
+        let delegate = signer.delegate(&key).map_err(|e| bad(e.to_string()))?;
+        let committer = signer.committer(&key).map_err(|e| bad(e.to_string()))?;
+        let point = |k| G1::new(k).ok_or_else(|| bad("a key is not a point".into()));
+        let body = Delegation {
+            chain_id: key.chain_id,
+            proposer: point(&key.proposer)?,
+            delegate: point(&delegate)?,
+            committer,
+            slot: key.slot,
+            metadata: Default::default(),
+        };
+        self.say(key, SignerRef::Validator(key.proposer), Body::Delegation(body)).await
+    }
+
+    async fn post_delegation(&self, signed: &Signed) {
+        for relay in self.relays.iter().filter(|r| r.constraints()) {
+            if let Err(why) = relay.delegate(signed).await {
+                tracing::warn!(relay = relay.name(), why, "a delegation was not taken");
+            }
+        }
+    }
+}

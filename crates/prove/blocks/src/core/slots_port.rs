@@ -1,0 +1,181 @@
+//! The slots that are served here, as modules see them.
+
+use super::{Blocks, Core};
+use crate::gate::{self, Closed, HostState, SlotState};
+use alloy_primitives::{Address, B256, U256};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use tandem_journal::{Recorded, SlotDuties};
+use tandem_module::{Opening, Pledge, Refusal, ServedSlot, Slots};
+use tandem_types::{BlsPublicKey, Body, Fate, Signed, Slot, SlotKey};
+
+/// Milliseconds for which the list of open slots is not made anew: requests come by the thousand a
+/// second, and `bind` decides in the end.
+const FRESH_MS: u64 = 10;
+
+/// The open slots as they were just now, and the keys of slots, which never change.
+#[derive(Default)]
+pub(crate) struct ServedCache {
+    open: Mutex<(u64, Vec<ServedSlot>)>,
+    keys: Mutex<HashMap<SlotKey, (BlsPublicKey, Address)>>,
+    /// What a slot's first so many promises cover: the list only grows.
+    covered: Mutex<HashMap<SlotKey, (usize, U256)>>,
+}
+
+impl Core {
+    fn slot_keys(&self, key: &SlotKey) -> Option<(BlsPublicKey, Address)> {
+        if let Some(found) = self.served_cache.keys.lock().get(key) {
+            return Some(*found);
+        }
+        let signer = self.door.signer();
+        let derived = (signer.delegate(key).ok()?, signer.committer(key).ok()?);
+        let mut keys = self.served_cache.keys.lock();
+        let floor = self.now_slot();
+        keys.retain(|k, _| k.slot >= floor);
+        keys.insert(*key, derived);
+        Some(derived)
+    }
+
+    /// What holds for the host as a whole.
+    pub fn host_state(&self) -> HostState {
+        let (now_ms, now) = (self.now_ms(), self.now_slot());
+        let health = *self.health.read();
+        let missed = self.view.read().missed(now);
+        let stopped = self.stopped.read().clone();
+        let journal_ok = self.door.journal().halted().is_none();
+        let forgone_too_much = !self.opening.lock().may_open(&self.config.opening, now_ms / 1000);
+        HostState { now_ms, now, health, missed, stopped, journal_ok, forgone_too_much }
+    }
+
+    /// What holds for one slot.
+    pub fn slot_state(&self, slot: Slot) -> SlotState {
+        let duty = self.look_ahead.read().get(slot);
+        let ours = duty.filter(|d| self.is_ours(&d.pubkey));
+        let key = ours.map(|d| self.key(d.pubkey, slot));
+        let duties = key.map(|k| self.duties(&k));
+        SlotState {
+            slot,
+            cutoff_ms: self.chain.clock.cutoff_ms(slot),
+            within_reach: slot.get().saturating_sub(self.now_slot().get()) <= self.config.slots_ahead,
+            ours: ours.is_some(),
+            registered: ours.and_then(|d| self.registry.lock().get(&d.pubkey)).map(|r| r.epoch),
+            delegated: duties.as_ref().is_some_and(|d| self.is_delegated(d)),
+            sealed: duties.as_ref().is_some_and(|d| d.is_sealed()),
+            blind: slot <= self.started.saturating_add(1) && self.attributes.lock().of_slot(slot).is_empty(),
+        }
+    }
+
+    /// Whether the delegation is recorded and names keys that can be derived here: else what is promised
+    /// could not be signed.
+    fn is_delegated(&self, duties: &SlotDuties) -> bool {
+        match duties.delegation.as_ref().map(Recorded::body) {
+            Some(Body::Delegation(d)) => self.door.signer().derives(d).unwrap_or(false),
+            _ => false,
+        }
+    }
+
+    /// What a slot's promises have covered of its opening price, counting only what is new.
+    fn covered(&self, key: &SlotKey) -> U256 {
+        let duties = self.duties(key);
+        let mut all = self.served_cache.covered.lock();
+        let (counted, sum) = all.get(key).copied().unwrap_or_default();
+        let new = duties.promises.iter().skip(counted).filter_map(Recorded::promise);
+        let sum = new.fold(sum, |sum, (p, _)| sum.saturating_add(p.price));
+        let floor = self.now_slot();
+        all.retain(|k, _| k.slot >= floor);
+        all.insert(*key, (duties.promises.len(), sum));
+        sum
+    }
+
+    fn served(&self, key: SlotKey) -> Option<ServedSlot> {
+        let (delegate, committer) = self.slot_keys(&key)?;
+        let covered = self.covered(&key);
+        let total = self.opening.lock().price(&self.config.opening);
+        Some(ServedSlot {
+            key,
+            delegate,
+            committer,
+            cutoff_ms: self.chain.clock.cutoff_ms(key.slot),
+            room: self.door.journal().room(&key),
+            opening: Opening { total, covered },
+            public_at_seal: true,
+        })
+    }
+
+    async fn signed(&self, record: Option<Recorded>) -> Result<Option<Signed>, Refusal> {
+        self.sign_again(record.filter(|r| matches!(r.body(), Body::Inclusion(_)))).await
+    }
+
+    /// The signature of a record, which is the same each time.
+    async fn sign_again(&self, record: Option<Recorded>) -> Result<Option<Signed>, Refusal> {
+        let Some(record) = record else { return Ok(None) };
+        let signed = self.door.signer().sign(record).await;
+        signed.map(Some).map_err(|e| Refusal::new("not-signed", e.to_string()))
+    }
+}
+
+#[async_trait]
+impl Slots for Blocks {
+    fn open(&self) -> Vec<ServedSlot> {
+        let core = &self.core;
+        let now_ms = core.now_ms();
+        let mut cached = core.served_cache.open.lock();
+        if cached.0.saturating_add(FRESH_MS) > now_ms && cached.0 <= now_ms {
+            return cached.1.iter().filter(|s| s.cutoff_ms > now_ms).copied().collect();
+        }
+        let host = core.host_state();
+        if gate::host_closed(&host).is_some() {
+            return Vec::new();
+        }
+        let keys = core.own_duties_from(host.now);
+        let open = keys.into_iter().filter(|k| gate::closed(&host, &core.slot_state(k.slot)).is_none());
+        *cached = (now_ms, open.filter_map(|k| core.served(k)).collect());
+        cached.1.clone()
+    }
+
+    fn why_closed(&self, slot: Option<Slot>) -> Refusal {
+        let core = &self.core;
+        let host = core.host_state();
+        let next = core.own_duties_from(host.now.saturating_add(1)).first().map(|k| k.slot);
+        let closed = match slot {
+            Some(slot) => gate::closed(&host, &core.slot_state(slot)),
+            None => gate::host_closed(&host).or(Some(Closed::Stranger)),
+        };
+        let refusal = closed.map_or_else(
+            || Refusal::new("slot-closed", "the slot closed while it was asked for; ask again"),
+            |c| c.refusal(),
+        );
+        match next {
+            Some(next) => refusal.accepting(serde_json::json!({ "next_slot": next })),
+            None => refusal,
+        }
+    }
+
+    fn pledged(&self, sender: Address) -> Vec<Pledge> {
+        self.core.door.journal().pledged(sender)
+    }
+
+    async fn promise(&self, tx_hash: B256, slot: Option<Slot>) -> Result<Option<Signed>, Refusal> {
+        self.core.signed(self.core.door.journal().by_tx(tx_hash, slot)).await
+    }
+
+    async fn promise_by_request(&self, request_hash: B256) -> Result<Option<Signed>, Refusal> {
+        self.core.signed(self.core.door.journal().by_request(request_hash)).await
+    }
+
+    async fn delegation(&self, key: &SlotKey) -> Result<Option<Signed>, Refusal> {
+        let record = self.core.duties(key).delegation.clone();
+        self.core.sign_again(record).await
+    }
+
+    async fn completeness(&self, key: &SlotKey) -> Result<Option<Signed>, Refusal> {
+        let record = self.core.duties(key).completeness.clone();
+        self.core.sign_again(record).await
+    }
+
+    fn fate(&self, seq: u64) -> Option<(Fate, bool)> {
+        let settled = self.core.door.journal().fate(seq).map(|f| (f, true));
+        settled.or_else(|| self.core.fates.get(seq).map(|f| (f, false)))
+    }
+}

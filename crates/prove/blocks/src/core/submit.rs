@@ -1,0 +1,172 @@
+//! The blinded block.
+//!
+//! In this order, each step durable before the next: the block is recognised and its signature
+//! verified; it is written to disk; its root is bound in the journal as the one that our proposer
+//! signed; it is published until a node took it or the slot is over. A restart goes on where it was.
+
+use super::{
+    Core,
+    publish::{Parcel, Progress, told},
+};
+use crate::{
+    desk::{Complaint, SubmitAnswer, SubmitVersion},
+    error::BlocksError,
+    ports::{Relay, RelaySubmission},
+    store::{Offer, Source},
+};
+use alloy_primitives::B256;
+use std::sync::Arc;
+use tandem_beacon::{ForkName, SignedBlindedBeaconBlock, UnblindedPayload, Versioned};
+use tandem_crypto::{bls, domains::SigningFork};
+use tandem_types::{Body, SeenBlock, SignerRef};
+
+impl Core {
+    /// Takes a blinded block.
+    pub async fn submit(self: &Arc<Self>, block: SignedBlindedBeaconBlock, version: SubmitVersion) -> SubmitAnswer {
+        match self.take(block, version).await {
+            Ok(answer) => answer,
+            Err(complaint) => {
+                self.watchtower.count("submissions_refused", 1);
+                tracing::warn!(status = complaint.status, "blinded block refused: {}", complaint.message);
+                SubmitAnswer::Refused(complaint)
+            }
+        }
+    }
+
+    async fn take(
+        self: &Arc<Self>,
+        block: SignedBlindedBeaconBlock,
+        version: SubmitVersion,
+    ) -> Result<SubmitAnswer, Complaint> {
+        let (offer, root) = self.recognise(&block)?;
+        let slot = offer.meta.slot;
+        if self.now_ms() >= self.end_ms(slot) {
+            return Err(Complaint::bad("the slot is over"));
+        }
+        self.remember(&offer, root, &block).await?;
+        let relay = match &offer.meta.source {
+            Source::Own(_) => None,
+            Source::Relay(name) => Some(self.relay(name).ok_or_else(|| {
+                Complaint::failed(format!("relay {name:?}, which offered the block, is not configured any more"))
+            })?),
+        };
+        if version == SubmitVersion::V1 {
+            return self.answer_v1(block, root, &offer, relay).await;
+        }
+        let parcel = self.parcel(block, &offer, relay).await?;
+        let mut progress = self.start_publication(slot, root, parcel);
+        let wait = self.scaled(self.config.publish_ms).min(self.until(self.end_ms(slot)));
+        let waited = tokio::time::timeout(wait, progress.wait_for(|p| *p == Progress::Done)).await;
+        let done = matches!(waited, Ok(Ok(_)));
+        drop(waited);
+        if done {
+            return Ok(SubmitAnswer::Published);
+        }
+        let why = match &*progress.borrow() {
+            Progress::Failing(why) => why.clone(),
+            _ => "no node answered".into(),
+        };
+        Err(Complaint::failed(format!("not published yet, trying on until the slot ends: {why}")))
+    }
+
+    /// The offer that a blinded block is of, and the block's root. Nothing of a block that is not
+    /// exactly an offered one, or that its proposer did not sign, goes any further.
+    fn recognise(&self, block: &SignedBlindedBeaconBlock) -> Result<(Arc<Offer>, B256), Complaint> {
+        let (m, body) = (&block.message, &block.message.body);
+        let hash = body.execution_payload_header.block_hash;
+        let offer =
+            self.offers.get(hash).ok_or_else(|| Complaint::bad(format!("block {hash} was not offered here")))?;
+        let bid = &offer.bid;
+        if body.execution_payload_header != bid.header
+            || body.blob_kzg_commitments != bid.blob_kzg_commitments
+            || body.execution_requests != bid.execution_requests
+        {
+            return Err(Complaint::bad("header, blob commitments or execution requests differ from the offer's"));
+        }
+        if m.slot != offer.meta.slot || m.proposer_index != offer.meta.proposer_index {
+            return Err(Complaint::bad("slot or proposer differ from the offer's"));
+        }
+        let root = tandem_beacon::root(m);
+        let message = SigningFork::from(&self.chain).block_root(root);
+        bls::verify(&offer.meta.proposer, message.as_slice(), &block.signature)
+            .map_err(|e| Complaint::bad(format!("the proposer's signature: {e}")))?;
+        Ok((offer, root))
+    }
+
+    /// Writes the block, then binds its root: the first one for its proposer and slot.
+    async fn remember(&self, offer: &Offer, root: B256, block: &SignedBlindedBeaconBlock) -> Result<(), Complaint> {
+        let (store, kept) = (self.offers.clone(), block.clone());
+        let failed = |e: BlocksError| Complaint::failed(e.to_string());
+        Self::blocking(move || store.put_blinded(root, &kept)).await.map_err(failed)?;
+        let key = self.key(offer.meta.proposer, offer.meta.slot);
+        let seen = Body::SeenBlock(SeenBlock { key, block_root: root, block_hash: offer.block_hash() });
+        match self.record(key, SignerRef::Nobody, seen).await {
+            Ok(_) => Ok(()),
+            Err(BlocksError::Conflict { .. }) => {
+                self.critical(Some(key.slot), "equivocation", format!("a second signed block, {root}, was refused"));
+                Err(Complaint::bad("another block of this proposer is recorded for this slot: equivocation"))
+            }
+            Err(e) => Err(failed(e)),
+        }
+    }
+
+    pub(super) fn relay(&self, name: &str) -> Option<Arc<dyn Relay>> {
+        self.relays.iter().find(|r| r.name() == name).cloned()
+    }
+
+    pub(super) async fn parcel(
+        &self,
+        block: SignedBlindedBeaconBlock,
+        offer: &Offer,
+        relay: Option<Arc<dyn Relay>>,
+    ) -> Result<Parcel, Complaint> {
+        if let Some(relay) = relay {
+            return Ok(Parcel::Blinded(relay, Box::new(block)));
+        }
+        let payload = self.own_payload(offer).await?;
+        let contents = block
+            .unblind_contents(payload.execution_payload, payload.blobs_bundle)
+            .map_err(|e| Complaint::failed(e.to_string()))?;
+        Ok(Parcel::Contents(tandem_beacon::encode(&contents).into()))
+    }
+
+    async fn own_payload(&self, offer: &Offer) -> Result<UnblindedPayload, Complaint> {
+        let (store, hash) = (self.offers.clone(), offer.block_hash());
+        let payload =
+            Self::blocking(move || store.payload(hash)).await.map_err(|e| Complaint::failed(e.to_string()))?;
+        payload.ok_or_else(|| Complaint::failed("the payload of an own offer is missing"))
+    }
+
+    /// v1: the caller gets the payload and broadcasts it. An own block is published here as well.
+    async fn answer_v1(
+        self: &Arc<Self>,
+        block: SignedBlindedBeaconBlock,
+        root: B256,
+        offer: &Offer,
+        relay: Option<Arc<dyn Relay>>,
+    ) -> Result<SubmitAnswer, Complaint> {
+        let payload = match relay {
+            None => {
+                let payload = self.own_payload(offer).await?;
+                let parcel = self.parcel(block, offer, None).await?;
+                self.start_publication(offer.meta.slot, root, parcel);
+                payload
+            }
+            Some(relay) => {
+                let wait = self.scaled(self.config.publish_ms).min(self.until(self.end_ms(offer.meta.slot)));
+                let call = relay.submit(&block, SubmitVersion::V1);
+                match tokio::time::timeout(wait, call).await {
+                    Ok(RelaySubmission::Payload(p)) if p.execution_payload.header() == offer.bid.header => *p,
+                    Ok(RelaySubmission::Payload(_)) => {
+                        return Err(Complaint::failed("the relay answered with another payload"));
+                    }
+                    Ok(other) => return Err(Complaint::failed(format!("the relay answered {}", told(&other)))),
+                    Err(_) => return Err(Complaint::failed("the relay did not answer in time")),
+                }
+            }
+        };
+        let json = serde_json::to_vec(&Versioned::fulu(&payload)).map_err(|e| Complaint::failed(e.to_string()))?;
+        let ssz = tandem_beacon::encode(&payload).into();
+        Ok(SubmitAnswer::Payload { ssz, json: json.into(), version: ForkName::Fulu.as_str() })
+    }
+}

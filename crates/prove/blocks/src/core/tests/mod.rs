@@ -1,0 +1,9 @@
+//! The whole machine over a real journal and signer, with nodes and relays that do as they are told.
+//! A kill is modelled by dropping everything and starting again from the same folder.
+
+mod fakes;
+mod fates;
+mod flow;
+mod relays;
+mod restart;
+mod world;

@@ -1,0 +1,144 @@
+//! Relays' bids beside the own block.
+
+use super::world::*;
+use crate::{
+    HeaderAnswer, NoBid, SubmitAnswer,
+    own_block::next_gas_limit,
+    ports::{RelayBid, RelaySubmission},
+};
+use alloy_consensus::TxEnvelope;
+use alloy_primitives::{B256, U256};
+use std::time::Duration;
+use tandem_beacon::{BuilderBid, ExecutionPayload, InclusionProofs, SignedBuilderBid, payload};
+use tandem_crypto::domains;
+use tandem_types::Wei;
+
+/// A bid of the relay's on our attributes, with these transactions and proofs of those at `proven`.
+fn relay_bid(world: &World, txs: &[TxEnvelope], value: U256, proven: &[usize]) -> RelayBid {
+    let a = world.attributes(world.head());
+    let list = payload::transactions(txs.iter().map(raw)).unwrap();
+    let header = ExecutionPayload {
+        parent_hash: a.parent.hash,
+        prev_randao: a.prev_randao,
+        block_number: a.parent.number + 1,
+        timestamp: a.timestamp,
+        gas_limit: next_gas_limit(super::fakes::GAS_LIMIT, super::fakes::GAS_LIMIT),
+        block_hash: B256::repeat_byte(0x42),
+        transactions: list.clone(),
+        ..Default::default()
+    }
+    .header();
+    let message = BuilderBid { header, value, pubkey: relay_key().public_key(), ..Default::default() };
+    let signature = relay_key().sign(domains::bid(world.chain.genesis_fork_version, &message));
+    let proofs = (!proven.is_empty()).then(|| InclusionProofs::prove(&list, proven).unwrap());
+    RelayBid { bid: SignedBuilderBid { message, signature }, proofs }
+}
+
+fn give(world: &World, bid: RelayBid) {
+    *world.relays[0].bid.lock() = Some(bid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_due_the_relays_bid_passes_unchanged() {
+    let world = World::new().with_relay("honest", false);
+    let host = world.start_registered().await;
+    let offered = relay_bid(&world, &[transfer(2, 0, 1)], U256::from(123), &[]);
+    give(&world, offered.clone());
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    let HeaderAnswer::Bid(served) = host.ask(world.head()).await else { panic!("a bid") };
+    assert_eq!(served.ssz[..], tandem_beacon::encode(&offered.bid)[..]);
+    // The blinded block goes to the relay that offered it, and to nobody else.
+    let block = world.blinded(&offered.bid, 0);
+    assert_eq!(host.submit(&block).await, SubmitAnswer::Published);
+    assert_eq!(world.relays[0].submitted.lock().as_slice(), [block]);
+    assert!(world.beacon.published.lock().is_empty());
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bid_without_what_is_due_is_refused_whatever_it_pays_and_the_loss_is_booked() {
+    let world = World::new().with_relay("censoring", true);
+    let host = world.start_registered().await;
+    host.promise(&world, &transfer(1, 0, 2)).await.unwrap();
+    let rich = Wei::from_eth(50).get();
+    give(&world, relay_bid(&world, &[transfer(2, 0, 1)], rich, &[0]));
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    let bid = host.bid(world.head()).await;
+    assert_ne!(bid.message.header.block_hash, B256::repeat_byte(0x42));
+    let forgone = rich - U256::from(2_000_000_000u64 * 21_000);
+    let status = host.blocks.status();
+    assert_eq!(status.forgone_today, forgone.to_string());
+    // One ETH a day is the default: no slot opens any more today.
+    assert!(status.closed.unwrap().contains("forwent"));
+    let story = status.slots.iter().find(|s| s.slot == SLOT).unwrap().story.clone().unwrap();
+    assert_eq!(story.refused[0].fault, "unproven");
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_richer_bid_that_proves_what_is_due_is_taken_and_steered() {
+    let world = World::new().with_relay("constraints", true);
+    let host = world.start_registered().await;
+    let tx = transfer(1, 0, 2);
+    host.promise(&world, &tx).await.unwrap();
+    give(&world, relay_bid(&world, &[transfer(2, 0, 1), tx], Wei::from_eth(1).get(), &[1]));
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    let bid = host.bid(world.head()).await;
+    assert_eq!(bid.message.header.block_hash, B256::repeat_byte(0x42));
+    assert_eq!(Wei::new(bid.message.value), Wei::from_eth(1_000));
+    assert_ne!(bid.message.pubkey, relay_key().public_key(), "signed anew by the host's bid key");
+    // The relay got the delegation and the one constraints message.
+    eventually("constraints are posted", || world.relays[0].constrained.lock().len() == 1).await;
+    assert_eq!(world.relays[0].delegated.lock().len(), 1);
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bids_that_a_beacon_node_would_accept_and_then_miss_the_slot_with_are_refused() {
+    let world = World::new().with_relay("wrong", false);
+    let host = world.start_registered().await;
+    world.at_cutoff();
+    let mut attributes = world.attributes(world.head());
+    let wrong_randao = relay_bid(&world, &[transfer(2, 0, 1)], U256::from(9), &[]);
+    attributes.prev_randao = B256::repeat_byte(0xcc);
+    give(&world, wrong_randao);
+    host.blocks.on_attributes(attributes);
+    let answer = host.ask(world.head()).await;
+    assert!(matches!(answer, HeaderAnswer::NoBid(NoBid::NothingBetter)), "{answer:?}");
+    assert_eq!(host.blocks.status().counters["bids_refused"], 1);
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_relay_never_costs_a_promise() {
+    let world = World::new().with_relay("slow", false);
+    let host = world.start_registered().await;
+    host.promise(&world, &transfer(1, 0, 2)).await.unwrap();
+    *world.relays[0].slow.lock() = Duration::from_secs(60);
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    let bid = decode(host.ask_within(world.head(), Duration::from_millis(500)).await);
+    assert_eq!(Wei::new(bid.message.value), Wei::from_eth(1_000));
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_answers_404_to_v2_is_never_asked_by_v1_and_is_no_success() {
+    let world = World::new().with_relay("old", false);
+    let host = world.start_registered().await;
+    let offered = relay_bid(&world, &[transfer(2, 0, 1)], U256::from(123), &[]);
+    give(&world, offered.clone());
+    *world.relays[0].submission.lock() = RelaySubmission::Refused { status: 404, message: "no such route".into() };
+    // Half a second before the slot is over: the caller is not kept longer than that.
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    host.bid(world.head()).await;
+    world.at(SLOT.get(), 11_500);
+    let SubmitAnswer::Refused(c) = host.submit(&world.blinded(&offered.bid, 0)).await else { panic!("refused") };
+    assert_eq!(c.status, 502);
+    assert!(c.message.contains("404"), "{}", c.message);
+    host.kill().await;
+}

@@ -1,0 +1,58 @@
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+//! The proposer's block: everything that keeps promises once they are recorded.
+//!
+//! ```text
+//! journal's duties ──cut-off──▶ seal ──payload_attributes──▶ due set ──▶ own block ─┐
+//!                                 └──▶ constraints ──▶ relays ──▶ bids ─────────────┴──▶ header
+//! blinded block ──▶ verified ──▶ written ──▶ bound in the journal ──▶ published ──▶ fate
+//! ```
+//!
+//! - [`desk`]: [`ProposerDesk`], what the Builder API is served from
+//! - [`gate`], [`served`]: when not to promise; registrations and the look-ahead
+//! - [`due`], [`attributes`], [`chain`]: the sealed list on a parent; what a block is built from
+//! - [`own_block`]: order, build, checks
+//! - [`bid`], [`opening`]: relays' bids, the choice, steering; what a slot forgoes
+//! - [`store`]: what was offered, on disk before it is served
+//! - [`core`]: the running machine, [`Blocks`]; it is the `Slots` port of modules, too
+//! - [`ports`], [`adapters`]: nodes and relays as they are needed here, and over `tandem-node`
+//! - [`status`]: what an operator sees
+//!
+//! # Guarantees
+//! - A sealed list never shrinks, and own block, constraints, bid checks and completeness root all use it.
+//! - In a slot with due promises no bid is served that does not keep them, whatever it pays.
+//! - No header leaves before its offer (and an own block's payload) is on disk; nothing is published
+//!   before its root is bound in the journal as the first that our proposer signed for the slot.
+//! - A restart between any two steps goes on from the journal and the stored offers.
+//!
+//! # When all promising stops
+//! Where promises were due and our proposer's canonical block is none of those offered. Two cases are
+//! not that: a missed or orphaned slot; and a local block that has everything that was due where no
+//! header of ours was served, since then nothing of ours was passed over (the host was down, or the
+//! beacon node's circuit breaker was open).
+//!
+//! # Not guaranteed
+//! - Bids of relays are taken at their word for what they pay.
+//! - Where the execution client's engine endpoint is not given, a payload is checked by its hash, its
+//!   attributes and (simulated ones) its receipts; its state root is the client's own.
+
+pub mod adapters;
+pub mod attributes;
+pub mod bid;
+pub mod chain;
+pub mod config;
+pub mod core;
+pub mod desk;
+pub mod due;
+pub mod error;
+pub mod gate;
+pub mod opening;
+pub mod own_block;
+pub mod ports;
+pub mod served;
+pub mod status;
+pub mod store;
+
+pub use config::Config;
+pub use core::{Blocks, Deps, FateEvent};
+pub use desk::{Complaint, DeskStatus, EncodedBid, HeaderAnswer, NoBid, ProposerDesk, SubmitAnswer, SubmitVersion};
+pub use error::{BlocksError, BuildError};

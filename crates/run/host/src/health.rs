@@ -1,0 +1,120 @@
+//! What a module did and what was borne from it, as plain numbers for pages and metrics.
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tandem_types::{BlockId, ModuleId};
+
+/// Where a module is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It is being made.
+    #[default]
+    Starting,
+    /// It answers.
+    Running,
+    /// It failed, and starts again after a pause.
+    BackOff,
+    /// It failed too often. A reload lifts it.
+    Banned,
+    /// The operator switched it off.
+    Stopped,
+}
+
+/// One module's health and load. Counts are since the host's start, over all restarts and reloads.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModuleHealth {
+    /// Its name.
+    pub module: ModuleId,
+    /// Which built-in module it is.
+    pub factory: String,
+    /// Its version.
+    pub version: String,
+    /// The request methods that it answers.
+    pub methods: Vec<String>,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Its strikes that are not forgiven.
+    pub strikes: u32,
+    /// Events handled.
+    pub events: u64,
+    /// Events that it failed at, and that came again.
+    pub faults: u64,
+    /// Panics.
+    pub panics: u64,
+    /// Times that it did not give its thread back.
+    pub hangs: u64,
+    /// Starts after the first.
+    pub restarts: u64,
+    /// Threads that were left behind and have not ended.
+    pub stuck_threads: u64,
+    /// Requests taken.
+    pub requests: u64,
+    /// Requests under way.
+    pub in_flight: u64,
+    /// Requests that it refused.
+    pub refused: u64,
+    /// Requests that the host turned away: too many at once, or the module was down.
+    pub turned_away: u64,
+    /// Requests that it did not answer in time.
+    pub late: u64,
+    /// Moments that it was too slow for.
+    pub missed_moments: u64,
+    /// Commitments asked for that its rate refused.
+    pub over_rate: u64,
+    /// Publications dropped, over its rate or bounds.
+    pub dropped_publishes: u64,
+    /// Drafts that wait for their outcome.
+    pub outbox: u64,
+    /// Milliseconds of its thread used.
+    pub busy_ms: u64,
+    /// Bytes in its store.
+    pub store_bytes: u64,
+    /// The last step of the chain that it handled.
+    pub feed_cursor: Option<(u64, BlockId)>,
+    /// The last journal record that it handled.
+    pub journal_cursor: u64,
+    /// Its last failure.
+    pub last_error: Option<String>,
+}
+
+/// Counters that live as long as the module's name is configured.
+#[derive(Default)]
+#[allow(missing_docs)]
+pub(crate) struct Counters {
+    pub events: AtomicU64,
+    pub faults: AtomicU64,
+    pub panics: AtomicU64,
+    pub hangs: AtomicU64,
+    pub starts: AtomicU64,
+    pub stuck_threads: AtomicU64,
+    pub requests: AtomicU64,
+    pub in_flight: AtomicU64,
+    pub refused: AtomicU64,
+    pub turned_away: AtomicU64,
+    pub late: AtomicU64,
+    pub missed_moments: AtomicU64,
+    pub over_rate: AtomicU64,
+    pub dropped_publishes: AtomicU64,
+    pub outbox: AtomicU64,
+    pub busy_us: AtomicU64,
+    pub strikes: AtomicU64,
+    pub last_error: Mutex<Option<String>>,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+    pub(crate) fn sub(counter: &AtomicU64) {
+        counter.fetch_sub(1, Ordering::Relaxed);
+    }
+    pub(crate) fn failed(&self, why: impl Into<String>) {
+        *self.last_error.lock() = Some(why.into());
+    }
+}
+
+pub(crate) fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,49 @@
+//! Module life: starts modules, hands them events and requests, and contains what they do wrong.
+//!
+//! - [`Host`]: enables, disables and reloads modules ([`Host::apply`]), routes requests
+//!   ([`Host::request`]), shows their health
+//! - [`inputs`]: what the floors around feed it: blocks and journal records as logs that each module
+//!   reads at its own pace, and moments that pass
+//! - [`Instance`]: one running module of any kind; [`native`] is the kind that is here
+//! - [`store`]: a module's keys, cursors and outbox, in one transaction
+//! - [`gates`]: the ports as a module sees them: permission, rate, and an end when it is abandoned
+//!
+//! # Guarantees
+//! - Events come one after the other. What the module wrote, drafted and published while it handled
+//!   some, and its cursors, are one transaction; drafts and publications leave after it.
+//! - A draft stays in the outbox until its outcome, a refusal too, was handled. It is driven again
+//!   after a crash, so the same draft may reach the door twice: the door answers it the same way.
+//! - A panic is caught at the boundary of the call. A module that does not give its thread back is
+//!   abandoned: its thread is left behind, its ports are dead, a new instance starts after a back-off.
+//!   After the third strike within the time of forgiveness it is banned until it is reloaded.
+//! - Queues are bounded, requests at once are limited, drafts and publications have rates, the store
+//!   has a size.
+//!
+//! # Not guaranteed
+//! Native modules share the process: they are trusted not to grow and not to abort it. An outcome may
+//! be delivered twice after a crash; modules must take it so.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod channels;
+pub mod config;
+pub mod gates;
+pub mod health;
+mod host;
+pub mod inputs;
+pub mod instance;
+pub mod native;
+pub mod state_port;
+pub mod store;
+pub mod tx;
+mod unit;
+
+pub use channels::Channels;
+pub use config::{HostConfig, ModuleConfig};
+pub use health::{ModuleHealth, Phase};
+pub use host::{Host, HostError, Ports, Registry};
+pub use inputs::{
+    BlockEntry, BlockEvent, Blocks, Doors, Grant, Moment, Page, RecordEntry, RecordEvent, Records, Ring, SourceError,
+};
+pub use instance::{Instance, Stop};
+pub use state_port::StatePort;

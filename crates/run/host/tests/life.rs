@@ -1,0 +1,227 @@
+//! A module's life: requests, events, containment.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::*;
+use std::sync::{Arc, atomic::Ordering};
+use tandem_host::{HostError, ModuleConfig, Moment, Phase};
+use tandem_module::{Event, Permission, SlotPhase};
+use tandem_types::Slot;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_answers_a_request_through_its_ports() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    assert_eq!(r.ask("a", "read").await.unwrap(), "7");
+    assert_eq!(r.ask("a", "commit hello").await.unwrap(), "1");
+    assert_eq!(r.ask("a", "commit hello").await.unwrap(), "1", "the same again");
+    assert_eq!(r.ask("a", "refuse too-dear").await.unwrap_err(), "too-dear");
+    assert_eq!(r.ask("c", "x").await.unwrap_err(), "unknown-method");
+    let h = r.health("a");
+    assert_eq!((h.requests, h.refused, h.in_flight), (4, 1, 0));
+    r.host.stop().await;
+    assert_eq!(r.ask("a", "read").await.unwrap_err(), "unknown-method");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_takes_both_the_manifest_and_the_grant() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut r = rig(dir.path());
+    r.config.modules.get_mut(&"a".parse().unwrap()).unwrap().grant = vec![Permission::State];
+    let r = r.start().await;
+    assert_eq!(r.ask("a", "commit x").await.unwrap_err(), "not-permitted", "asked for, not granted");
+    assert_eq!(r.ask("b", "read").await.unwrap_err(), "not-permitted", "granted, not asked for");
+    assert_eq!(r.ask("a", "read").await.unwrap(), "7", "both");
+    assert!(r.door.bodies().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panicking_module_is_started_again_banned_after_the_third_time_and_freed_by_a_reload() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    for n in 1..=3 {
+        assert_eq!(r.ask("a", "panic").await.unwrap_err(), "module-failed");
+        let want = if n < 3 { Phase::Running } else { Phase::Banned };
+        r.until("it was judged", |r| r.health("a").strikes == n && r.health("a").phase == want).await;
+        assert_eq!(r.ask("b", "still here").await.unwrap(), "still here");
+    }
+    assert_eq!(r.ask("a", "read").await.unwrap_err(), "module-down");
+    assert_eq!((r.health("a").panics, r.health("a").turned_away), (3, 1));
+    assert!(r.health("a").last_error.unwrap().contains("told to panic"));
+    r.host.apply(r.config.clone()).await.unwrap();
+    r.until("it runs", |r| r.health("a").phase == Phase::Running).await;
+    assert_eq!((r.ask("a", "read").await.unwrap().as_str(), r.health("a").panics), ("7", 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_that_keeps_its_thread_is_left_behind_and_its_neighbour_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    r.ask("a", "read").await.unwrap();
+    let old = r.a.commits.lock().last().unwrap().clone();
+    let (stuck, _) = tokio::join!(r.ask("a", "spin"), async {
+        for _ in 0..20 {
+            assert_eq!(r.ask("b", "here").await.unwrap(), "here");
+        }
+    });
+    assert!(["late", "module-down"].contains(&stuck.unwrap_err().as_str()));
+    r.until("a new one runs", |r| r.health("a").restarts == 1 && r.health("a").phase == Phase::Running).await;
+    assert_eq!((r.health("a").hangs, r.health("a").stuck_threads, r.health("b").restarts), (1, 1, 0));
+    assert_eq!(r.ask("a", "read").await.unwrap(), "7");
+    // What the one that was left behind still does goes nowhere.
+    assert_eq!(old.commit(statement("late")).await.unwrap_err().code, "abandoned");
+    assert!(r.door.bodies().is_empty());
+    r.a.release.store(true, Ordering::SeqCst);
+    r.until("its thread has ended", |r| r.health("a").stuck_threads == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_hangs_is_rolled_back_and_comes_again_to_the_next_instance() {
+    for hang in ["spins", "waits"] {
+        let dir = tempfile::tempdir().unwrap();
+        let r = rig(dir.path()).start().await;
+        if hang == "spins" { &r.a.spins } else { &r.a.waits }.store(1, Ordering::SeqCst);
+        r.block(1);
+        r.block(2);
+        r.until("both are handled", |r| r.health("a").feed_cursor.is_some_and(|c| c.0 == 2)).await;
+        assert_eq!(r.ask("a", "get blocks").await.unwrap(), "Some([0, 0, 0, 0, 0, 0, 0, 2])", "{hang}");
+        assert_eq!((r.applied(), r.health("a").hangs), (vec![1, 1, 2], 1));
+        r.a.release.store(true, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_event_leaves_nothing_and_comes_again_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    r.a.faults.store(3, Ordering::SeqCst);
+    r.a.panics.store(1, Ordering::SeqCst);
+    r.a.drafts.store(true, Ordering::SeqCst);
+    (1..=5).for_each(|n| r.block(n));
+    r.until("all are handled", |r| r.health("a").feed_cursor.is_some_and(|c| c.0 == 5)).await;
+    assert_eq!(r.ask("a", "get blocks").await.unwrap(), "Some([0, 0, 0, 0, 0, 0, 0, 5])");
+    assert_eq!((r.health("a").faults, r.health("a").panics), (3, 1));
+    r.until("all drafts have left", |r| r.door.bodies().len() == 5).await;
+    // Without failures each comes once.
+    assert_eq!(applied(&r.b), [1, 2, 3, 4, 5]);
+    // A number that was rolled back comes again, and none is left out.
+    let mut seqs = r.a.seqs.lock().clone();
+    seqs.dedup();
+    seqs.sort_unstable();
+    seqs.dedup();
+    assert!(seqs.windows(2).all(|w| w[1] == w[0] + 1), "{seqs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_requests_than_allowed_at_once_are_turned_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    let all = futures::future::join_all((0..10).map(|_| r.ask("a", "wait"))).await;
+    let count = |code: &str| all.iter().filter(|a| a.as_ref().unwrap_err() == code).count();
+    assert_eq!((count("late"), count("busy")), (4, 6));
+    assert_eq!((r.health("a").late, r.health("a").turned_away, r.health("a").in_flight), (4, 6, 0));
+    // As many callers as places, each asking again as soon as it has its answer, are never turned away.
+    let caller = || async {
+        for _ in 0..500 {
+            assert_eq!(r.ask("a", "read").await.unwrap(), "7");
+        }
+    };
+    futures::future::join_all((0..4).map(|_| caller())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_that_grows_beyond_its_store_is_banned_and_its_store_stays_within() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    r.a.grow.store(30_000, Ordering::SeqCst);
+    (1..=9).for_each(|n| r.block(n));
+    r.until("it is banned", |r| r.health("a").phase == Phase::Banned).await;
+    assert!(r.health("a").last_error.unwrap().contains("full"));
+    assert!(r.health("a").store_bytes <= 100_000);
+    r.until("its neighbour has all", |r| applied(&r.b).len() == 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_publications_is_cut_to_the_rate_and_a_slow_listener_loses_the_oldest() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut r = rig(dir.path());
+    r.config.modules.get_mut(&"a".parse().unwrap()).unwrap().publishes_per_second = 400;
+    let r = r.start().await;
+    let mut heard = r.host.subscribe(&"a".parse().unwrap(), "out").unwrap();
+    r.a.publishes.store(2_000, Ordering::SeqCst);
+    r.block(1);
+    r.until("it was cut", |r| r.health("a").dropped_publishes >= 1_000).await;
+    let first = heard.recv().await.unwrap_err();
+    assert!(matches!(first, tokio::sync::broadcast::error::RecvError::Lagged(n) if n >= 144), "{first:?}");
+    assert!(heard.recv().await.is_ok());
+    // The negative control: within its rate nothing is lost.
+    assert_eq!(r.health("b").dropped_publishes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commitments_above_the_rate_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut r = rig(dir.path());
+    r.config.modules.get_mut(&"a".parse().unwrap()).unwrap().commits_per_second = 3;
+    let r = r.start().await;
+    let mut refused = 0;
+    for n in 0..20 {
+        refused += usize::from(r.ask("a", &format!("commit {n}")).await == Err("rate-limited".into()));
+    }
+    assert!(refused >= 10, "{refused}");
+    assert_eq!(r.health("a").over_rate as usize, refused);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_can_not_be_applied_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    let with = |name: &str, factory: &str| {
+        let mut c = r.config.clone();
+        c.modules.insert(name.parse().unwrap(), ModuleConfig { factory: factory.into(), ..Default::default() });
+        c
+    };
+    let e = r.host.apply(with("c", "twin")).await.unwrap_err();
+    assert!(matches!(e, HostError::Conflict { ref method, .. } if method == "a"), "{e}");
+    let e = r.host.apply(with("c", "twim")).await.unwrap_err();
+    assert!(e.to_string().contains("the nearest is \"twin\""), "{e}");
+    for (factory, words) in [("broken", "another configuration"), ("bomb", "told to panic while made")] {
+        let e = r.host.apply(with("c", factory)).await.unwrap_err();
+        assert!(e.to_string().contains(words), "{e}");
+    }
+    assert_eq!(r.host.health().len(), 2);
+    assert_eq!(r.ask("a", "read").await.unwrap(), "7");
+    assert_eq!(r.health("a").restarts, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_switches_modules_off_and_on_and_reloads_only_what_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    let mut c = r.config.clone();
+    c.modules.get_mut(&"b".parse().unwrap()).unwrap().enabled = false;
+    let a = c.modules.get_mut(&"a".parse().unwrap()).unwrap();
+    a.config = serde_json::json!({ "key": 5 });
+    r.host.apply(c.clone()).await.unwrap();
+    assert_eq!(r.ask("b", "x").await.unwrap_err(), "unknown-method");
+    r.until("a runs", |r| r.health("a").phase == Phase::Running).await;
+    assert_eq!(r.ask("a", "config").await.unwrap(), r#"{"key":5}"#);
+    let told = |r: &Rig| r.a.seen.lock().iter().any(|e| matches!(e, Event::Config(b) if b.as_ref() == br#"{"key":5}"#));
+    r.until("it was told", told).await;
+    c.modules.get_mut(&"b".parse().unwrap()).unwrap().enabled = true;
+    r.host.apply(c).await.unwrap();
+    r.until("b runs", |r| r.health("b").phase == Phase::Running).await;
+    assert_eq!(r.ask("b", "x").await.unwrap(), "x");
+    assert_eq!(r.health("a").restarts, 1, "what did not change goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slot_phases_reach_who_asked_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    let m = Moment::Slot { slot: Slot::new(9), phase: SlotPhase::Cutoff, proposer: None };
+    r.host.moment(&m);
+    let saw = |c: &Arc<Control>| c.seen.lock().iter().any(|e| matches!(e, Event::Slot { slot, .. } if slot.get() == 9));
+    r.until("both saw it", |r| saw(&r.a) && saw(&r.b)).await;
+}

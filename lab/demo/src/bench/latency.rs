@@ -1,0 +1,91 @@
+//! `promise.http.p50`, `.p99`: request in to signed promise out at 500 requests a second, beside the
+//! floor, in slices by turns. `memory.host`: the most that the host had resident meanwhile.
+//!
+//! Requests: one second of an open loop at 500/s over 64 kept connections, each from a sender that was
+//! never read, timed from its release to its whole answer. Floor: as many floors, released at the same
+//! rate, one after another, each timed by itself: where the floor falls behind its rate, waiting is not
+//! counted, so that it is never made slower than it is.
+
+use super::{
+    figure::{Against, Row, percentile},
+    floor::Floor,
+    load::{self, Pool, Slots},
+    setup::{Settings, Setup},
+};
+use crate::wallet::SignedTx;
+use anyhow::{Context, Result, bail};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Requests a second.
+const RATE: u32 = 500;
+/// Slices of a second each: 10,000 senders.
+const SLICES: u32 = 20;
+/// Requests before the first slice, not counted: connections open, code and curves warm.
+const WARM: u32 = 500;
+
+/// What the slices gave.
+#[derive(Default)]
+struct Seen {
+    ours: Vec<f64>,
+    floor: Vec<f64>,
+    resident: f64,
+}
+
+/// Measures.
+///
+/// # Errors
+/// If a request is refused, or the rig fails.
+pub async fn measure(binary: &Path, settings: &Settings) -> Result<Vec<Row>> {
+    let slices = SLICES.min(u32::try_from(settings.seconds / 2)?.max(1));
+    let senders = WARM + 2 * slices * RATE;
+    let mut setup = Setup::new(binary, 12_000, senders, true, |plain| Ok(plain.to_owned())).await?;
+    setup.start(None).await?;
+    let txs = load::sign(0..senders, setup.rig.chain_id())?;
+    let seen = slices_of(&setup, &txs, slices).await?;
+    setup.stop().await?;
+    rows(seen, slices)
+}
+
+async fn slices_of(setup: &Setup, txs: &[SignedTx], slices: u32) -> Result<Seen> {
+    let (rig, host) = (&setup.rig, &setup.host);
+    let pool = Pool::new(&host.gateway, 64);
+    let slots = Slots::follow(&host.gateway, rig.clock(), 3).await?;
+    let mut floor = Floor::new(rig.execution(), &host.dir.join("floor"), rig.chain_id())?;
+    let (warm, rest) = txs.split_at(WARM as usize);
+    pool.open(RATE, warm, &slots.now()).await?;
+    let mut seen = Seen::default();
+    let mut chunks = rest.chunks(RATE as usize);
+    for _ in 0..slices {
+        let (ours, theirs) = (chunks.next().context("too few senders")?, chunks.next().context("too few senders")?);
+        let done = pool.open(RATE, ours, &slots.now()).await?;
+        if let (_, Some(why)) = load::count(&done) {
+            bail!(why);
+        }
+        seen.ours.extend(done.iter().map(|d| d.took.as_secs_f64() * 1e3));
+        let begin = Instant::now();
+        for (tx, n) in theirs.iter().zip(0u32..) {
+            tokio::time::sleep_until((begin + Duration::from_secs(1) / RATE * n).into()).await;
+            seen.floor.push(floor.once(tx).await?.as_secs_f64() * 1e3);
+        }
+        seen.resident = seen.resident.max(host.resident_mib().context("the host's memory can not be read")?);
+    }
+    Ok(seen)
+}
+
+fn rows(mut seen: Seen, slices: u32) -> Result<Vec<Row>> {
+    let short = (slices < SLICES).then(|| format!("{} senders in place of {}", slices * RATE, SLICES * RATE));
+    let mut rows = Vec::new();
+    for (id, percent) in [("promise.http.p50", 50.0), ("promise.http.p99", 99.0)] {
+        let ours = percentile(&mut seen.ours, percent).context("no samples")?;
+        let floor = percentile(&mut seen.floor, percent).context("no samples of the floor")?;
+        let against = Against { name: "recover, read, sign, synced write", value: floor };
+        let row = Row::ratio(id, (ours, against, ours / floor), seen.ours.len(), "500/s open loop, all promised");
+        rows.extend(row.map(|r| r.marred(short.clone())));
+    }
+    let detail = format!("most resident during {} promises, with gateway, Builder API and a relay", seen.ours.len());
+    rows.extend(Row::value("memory.host", seen.resident, slices as usize, detail).map(|r| r.marred(short)));
+    Ok(rows)
+}

@@ -1,0 +1,272 @@
+//! The devnet's own API, `/tandem/v1/devnet`: what it is, and trouble on demand. **All of it is
+//! simulated trouble**: no real node has these calls. Whoever reaches the port may use them, so the
+//! devnet binds to loopback unless it is told otherwise.
+//!
+//! | call | body | does |
+//! |---|---|---|
+//! | `GET /` | | the chain's identity and clock ([`tandem_types::ChainSpec`]), and that it is simulated |
+//! | `GET /decisions` | | what the proposers' nodes decided, oldest first |
+//! | `GET /nodes`, `POST /nodes`, `DELETE /nodes/{name}` | a proposer node | lists, attaches, detaches |
+//! | `POST /reorg` | `{"depth": n}` | a block of the first slot that can orphans `n` blocks |
+//! | `POST /miss` | `{"slot"?, "count"?}` | slots without a block; the next one where none is named |
+//! | `POST /late` | `{"slot"?, "permille" or "seconds"}` | the slot's proposer starts late |
+//! | `POST /spike` | `{"slots": n, "tip_gwei"?}` | the pool is filled each slot, so that the base fee rises |
+//! | `POST /stall`, `POST /resume` | | finality stands still, or follows again |
+//! | `POST /gas-limit` | `{"gas_limit": n}` | the execution client's target |
+//! | `POST /override` | `{"on": bool}` | execution clients say `should_override_builder` |
+//! | `POST /faucet` | `{"to", "wei"}` | a transfer from the devnet's own account |
+
+mod spike;
+mod wallet;
+
+pub(crate) use spike::keep_spiking;
+pub use wallet::{SPIKE_ACCOUNTS, address_of, spike_key};
+
+use crate::{
+    beacon_api::{
+        config::VERSION,
+        error::ApiError,
+        extract::{Json as Sent, Path},
+        negotiate,
+    },
+    node::{Node, now_ms},
+    proposer::{Decision, ProposerConfig},
+};
+use alloy_primitives::{Address, B256};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    response::Response,
+    routing::{delete, get, post},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tandem_types::{ChainSpec, Slot, SlotClock, Wei};
+
+/// Most blocks that one order may reorg: as many states as are surely kept.
+const MAX_REORG: u64 = 256;
+/// Most slots that one order may miss or fill.
+const MAX_SLOTS: u64 = 1024;
+
+/// What `GET /tandem/v1/devnet` answers, in `data`. A host takes a scaled clock only from a node that
+/// says this.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// Always true: this is the devnet, and its chain is simulated.
+    pub devnet: bool,
+    /// Name and version.
+    pub version: String,
+    /// The execution layer's JSON-RPC.
+    pub execution: String,
+    /// The clock, with the wall's pace.
+    pub clock: SlotClock,
+    /// Identity, and the clock again.
+    pub spec: ChainSpec,
+    /// The running slot.
+    pub slot: Slot,
+    /// Chain seconds in a second of the wall: 12 where a slot of 12 s takes 1 s.
+    pub pace: f64,
+}
+
+/// All routes.
+pub fn router() -> Router<Node> {
+    Router::new()
+        .route("/", get(about))
+        .route("/decisions", get(decisions))
+        .route("/nodes", get(nodes).post(attach))
+        .route("/nodes/{name}", delete(detach))
+        .route("/reorg", post(reorg))
+        .route("/miss", post(miss))
+        .route("/late", post(late))
+        .route("/spike", post(spike_call))
+        .route("/stall", post(stall))
+        .route("/resume", post(resume))
+        .route("/gas-limit", post(gas_limit))
+        .route("/override", post(override_builder))
+        .route("/faucet", post(faucet))
+}
+
+type Answer = Result<Json<Value>, ApiError>;
+
+fn done(mut what: Value) -> Json<Value> {
+    if let Some(o) = what.as_object_mut() {
+        o.insert("simulated".into(), json!(true));
+    }
+    Json(what)
+}
+
+async fn about(State(node): State<Node>) -> Response {
+    let spec = *node.chain.spec();
+    let clock = spec.clock;
+    negotiate::plain(About {
+        devnet: true,
+        version: VERSION.into(),
+        execution: node.execution_url.get().cloned().unwrap_or_default(),
+        clock,
+        spec,
+        slot: clock.slot_at(now_ms()),
+        pace: clock.slot_seconds as f64 * 1000.0 / clock.wall_slot_ms as f64,
+    })
+}
+
+async fn decisions(State(node): State<Node>) -> Json<Vec<Decision>> {
+    Json(node.decisions.all())
+}
+
+async fn nodes(State(node): State<Node>) -> Json<Vec<ProposerConfig>> {
+    Json(node.nodes.all().iter().map(|n| (**n).clone()).collect())
+}
+
+async fn attach(State(node): State<Node>, Sent(config): Sent<ProposerConfig>) -> Answer {
+    if config.name.is_empty() || config.name.len() > 64 {
+        return Err(ApiError::bad("name: must have 1 to 64 characters"));
+    }
+    let config = node.nodes.attach(config);
+    tracing::info!(name = config.name, "proposer node attached");
+    node.register(&config).await;
+    Ok(done(json!({ "attached": config.name })))
+}
+
+async fn detach(State(node): State<Node>, Path(name): Path<String>) -> Answer {
+    if node.nodes.detach(&name) {
+        return Ok(done(json!({ "detached": name })));
+    }
+    Err(ApiError::not_found(format!("there is no node {name:?}, or it is the only one")))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reorg {
+    depth: u64,
+}
+
+async fn reorg(State(node): State<Node>, Sent(r): Sent<Reorg>) -> Answer {
+    let head = node.chain.head();
+    if r.depth == 0 || r.depth > MAX_REORG || r.depth > head.height {
+        return Err(ApiError::bad(format!("depth: must be from 1 to {} now", head.height.min(MAX_REORG))));
+    }
+    node.trouble.reorg(r.depth);
+    Ok(done(json!({ "ordered": "reorg", "depth": r.depth, "head_slot": head.slot() })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Miss {
+    slot: Option<Slot>,
+    count: Option<u64>,
+}
+
+/// The slot that was named, if it is still to come; else the next one.
+fn to_come(node: &Node, slot: Option<Slot>) -> Result<Slot, ApiError> {
+    let next = node.chain.spec().clock.slot_at(now_ms()).saturating_add(1);
+    match slot {
+        Some(s) if s < next => Err(ApiError::bad(format!("slot {s} has begun; the next one is {next}"))),
+        Some(s) => Ok(s),
+        None => Ok(next),
+    }
+}
+
+async fn miss(State(node): State<Node>, Sent(m): Sent<Miss>) -> Answer {
+    let (first, count) = (to_come(&node, m.slot)?, m.count.unwrap_or(1));
+    if count == 0 || count > MAX_SLOTS {
+        return Err(ApiError::bad(format!("count: must be from 1 to {MAX_SLOTS}")));
+    }
+    (0..count).for_each(|i| node.trouble.miss(first.saturating_add(i)));
+    Ok(done(json!({ "ordered": "miss", "slot": first, "count": count })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Late {
+    slot: Option<Slot>,
+    permille: Option<u64>,
+    seconds: Option<f64>,
+}
+
+async fn late(State(node): State<Node>, Sent(l): Sent<Late>) -> Answer {
+    let clock = node.chain.spec().clock;
+    let permille = match (l.permille, l.seconds) {
+        (Some(p), None) => p,
+        (None, Some(s)) if s.is_finite() && s >= 0.0 => (s * 1000.0 / clock.slot_seconds as f64) as u64,
+        _ => return Err(ApiError::bad("give either permille of a slot, or chain seconds")),
+    };
+    if permille > 2000 {
+        return Err(ApiError::bad("a block may be at most two slots late"));
+    }
+    let slot = to_come(&node, l.slot)?;
+    let wall_ms = clock.wall_slot_ms * permille / 1000;
+    node.trouble.delay(slot, wall_ms);
+    Ok(done(json!({ "ordered": "late", "slot": slot, "wall_ms": wall_ms })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spike {
+    slots: u64,
+    tip_gwei: Option<u64>,
+}
+
+async fn spike_call(State(node): State<Node>, Sent(s): Sent<Spike>) -> Answer {
+    if s.slots == 0 || s.slots > MAX_SLOTS {
+        return Err(ApiError::bad(format!("slots: must be from 1 to {MAX_SLOTS}")));
+    }
+    let until = node.chain.spec().clock.slot_at(now_ms()).saturating_add(s.slots);
+    node.trouble.spike(until, s.tip_gwei.unwrap_or(spike::TIP_GWEI));
+    let at = node.clone();
+    tokio::task::spawn_blocking(move || keep_spiking(&at));
+    Ok(done(json!({ "ordered": "spike", "until": until })))
+}
+
+async fn stall(State(node): State<Node>) -> Answer {
+    let from = to_come(&node, None)?.saturating_add(1);
+    node.chain.change_rules(|r| r.finality.stall(from));
+    Ok(done(json!({ "ordered": "stall", "from": from })))
+}
+
+async fn resume(State(node): State<Node>) -> Answer {
+    let at = to_come(&node, None)?.saturating_add(1);
+    node.chain.change_rules(|r| r.finality.resume(at));
+    Ok(done(json!({ "ordered": "resume", "at": at })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GasLimit {
+    gas_limit: u64,
+}
+
+async fn gas_limit(State(node): State<Node>, Sent(g): Sent<GasLimit>) -> Answer {
+    if g.gas_limit < 5_000_000 {
+        return Err(ApiError::bad("gas_limit: must be at least 5,000,000"));
+    }
+    node.chain.execution().set_gas_target(g.gas_limit);
+    Ok(done(json!({ "ordered": "gas-limit", "gas_limit": g.gas_limit })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Override {
+    on: bool,
+}
+
+async fn override_builder(State(node): State<Node>, Sent(o): Sent<Override>) -> Answer {
+    node.trouble.set_override(o.on);
+    Ok(done(json!({ "ordered": "override", "on": o.on })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Faucet {
+    to: Address,
+    wei: Wei,
+}
+
+async fn faucet(State(node): State<Node>, Sent(f): Sent<Faucet>) -> Answer {
+    let task = tokio::task::spawn_blocking(move || wallet::transfer(&node, f.to, f.wei.get()));
+    let hash: B256 = task
+        .await
+        .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?
+        .map_err(ApiError::bad)?;
+    Ok(done(json!({ "transaction": hash })))
+}

@@ -1,0 +1,193 @@
+//! The two figures of the execution layer, as functions that give the value and its peer's.
+
+use crate::execution::{
+    DEV_ACCOUNTS, ExecError, Execution, Executor, Fill, GenesisConfig, Limits, PayloadAttributes, PoolConfig,
+    dev_account,
+};
+use alloy_consensus::transaction::{Recovered, SignerRecoverable};
+use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy_eips::eip2718::{Decodable2718, Encodable2718};
+use alloy_genesis::GenesisAccount;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
+use std::time::{Duration, Instant};
+
+/// Transfers in a block.
+pub const TRANSFERS: u32 = 500;
+
+/// A figure beside its peer's, both in seconds for one block, as medians.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    /// Ours.
+    pub value: f64,
+    /// The peer's.
+    pub peer: f64,
+    /// How often each was measured, alternately.
+    pub samples: usize,
+}
+
+impl Figure {
+    /// How many times faster than its peer: the peer's time over ours.
+    pub fn speed(&self) -> f64 {
+        self.peer / self.value
+    }
+
+    /// How many times longer than its peer.
+    pub fn slowdown(&self) -> f64 {
+        self.value / self.peer
+    }
+}
+
+/// A chain over many accounts, and transfers between them.
+struct Bench {
+    execution: Execution,
+    transfers: Vec<Bytes>,
+}
+
+impl Bench {
+    /// `accounts` funded accounts, of which [`TRANSFERS`], spread over all, each send to another.
+    fn new(accounts: u32) -> Result<Self, ExecError> {
+        let mut config = GenesisConfig { gas_limit: 200_000_000, ..GenesisConfig::default() };
+        let rich = GenesisAccount::default().with_balance(U256::from(10u64).pow(U256::from(20)));
+        let others = (0..accounts).map(|n| (address(n), rich.clone()));
+        let keys: Vec<_> = (0..TRANSFERS).map(dev_account).filter_map(signer).collect();
+        config.alloc.extend(others);
+        config.alloc.extend(keys.iter().map(|(_, a)| (*a, rich.clone())));
+        let execution = Execution::from_genesis(config.genesis()?, PoolConfig::default(), Limits::default())?;
+        let step = (accounts / TRANSFERS).max(1);
+        let transfers = keys
+            .iter()
+            .zip(0u32..)
+            .map(|((key, _), n)| transfer(key, config.chain_id, address((n * step) % accounts.max(1))));
+        let transfers = transfers.collect::<Option<Vec<_>>>();
+        let transfers = transfers.ok_or_else(|| ExecError::Internal("a key does not sign".to_owned()))?;
+        Ok(Self { execution, transfers })
+    }
+
+    /// A block with all its roots, from raw transactions.
+    fn block(&self, salt: u64) -> Result<Duration, ExecError> {
+        let at = self.attributes(salt);
+        let fill = Fill::Exactly(self.transfers.clone());
+        let begun = Instant::now();
+        let built = self.execution.build(self.execution.head().hash, &at, &fill, Bytes::new());
+        let taken = begun.elapsed();
+        let built = built.map_err(|e| ExecError::Internal(e.to_string()))?;
+        if built.block.senders.len() != TRANSFERS as usize {
+            return Err(ExecError::Internal("the block lacks transfers".to_owned()));
+        }
+        Ok(taken)
+    }
+
+    /// Decode, recover and execute the same transactions on a cache, without any root.
+    fn without_roots(&self) -> Result<Duration, ExecError> {
+        let head = self.execution.head();
+        let header = alloy_consensus::Header {
+            parent_hash: head.hash,
+            number: head.number() + 1,
+            timestamp: head.header().timestamp + 12,
+            gas_limit: head.header().gas_limit,
+            base_fee_per_gas: Some(self.execution.spec().next_base_fee(head.header())),
+            excess_blob_gas: Some(0),
+            parent_beacon_block_root: Some(B256::ZERO),
+            ..alloy_consensus::Header::default()
+        };
+        let view = self.execution.view(&head)?;
+        let begun = Instant::now();
+        let mut run = Executor::start(self.execution.spec(), view, &header, Vec::new())?;
+        for raw in &self.transfers {
+            let failed = |what: &str| ExecError::Internal(what.to_owned());
+            let tx = TxEnvelope::decode_2718(&mut raw.as_ref()).map_err(|_| failed("decode"))?;
+            let from = tx.recover_signer().map_err(|_| failed("recover"))?;
+            let tx = Recovered::new_unchecked(tx, from);
+            run.transact(&tx).map_err(|e| ExecError::Internal(e.text(&tx)))?;
+        }
+        Ok(begun.elapsed())
+    }
+
+    fn attributes(&self, salt: u64) -> PayloadAttributes {
+        PayloadAttributes {
+            timestamp: self.execution.head().header().timestamp + 12,
+            prev_randao: B256::from(U256::from(salt)),
+            suggested_fee_recipient: DEV_ACCOUNTS[0].address,
+            withdrawals: Some(Vec::new()),
+            parent_beacon_block_root: Some(B256::ZERO),
+            ..PayloadAttributes::default()
+        }
+    }
+}
+
+fn address(n: u32) -> Address {
+    Address::from_slice(&keccak256(n.to_be_bytes())[12..])
+}
+
+fn signer(key: B256) -> Option<(secp256k1::SecretKey, Address)> {
+    let secret = secp256k1::SecretKey::from_slice(key.as_slice()).ok()?;
+    let public = secret.public_key(secp256k1::SECP256K1).serialize_uncompressed();
+    Some((secret, Address::from_raw_public_key(public.get(1..)?)))
+}
+
+fn transfer(key: &secp256k1::SecretKey, chain_id: u64, to: Address) -> Option<Bytes> {
+    let tx = TxEip1559 {
+        chain_id,
+        gas_limit: 21_000,
+        max_fee_per_gas: 100_000_000_000,
+        max_priority_fee_per_gas: 1_000_000_000,
+        to: TxKind::Call(to),
+        value: U256::from(1),
+        ..TxEip1559::default()
+    };
+    let message = secp256k1::Message::from_digest(tx.signature_hash().0);
+    let (recovery, compact) = secp256k1::SECP256K1.sign_ecdsa_recoverable(&message, key).serialize_compact();
+    let odd = i32::from(recovery) & 1 == 1;
+    let signature = alloy_primitives::Signature::from_bytes_and_parity(&compact, odd);
+    Some(TxEnvelope::from(tx.into_signed(signature)).encoded_2718().into())
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    times.get(times.len() / 2).map_or(f64::NAN, Duration::as_secs_f64)
+}
+
+/// `devnet.blocks`: a block of 500 transfers with all roots (value), against decode, recover and
+/// execute without roots on one thread (peer). The figure is [`Figure::speed`], and its goal ≥ 0.5.
+///
+/// # Errors
+/// [`ExecError`] if a block does not build.
+pub fn blocks(samples: usize) -> Result<Figure, ExecError> {
+    let bench = Bench::new(1_000)?;
+    let (mut ours, mut peers) = (Vec::new(), Vec::new());
+    bench.block(u64::MAX)?;
+    for n in 0..samples as u64 {
+        ours.push(bench.block(n)?);
+        peers.push(bench.without_roots()?);
+    }
+    Ok(Figure { value: median(ours), peer: median(peers), samples })
+}
+
+/// `devnet.state`: such a block over 10⁶ accounts (value), against one over 10³ (peer). The figure is
+/// [`Figure::slowdown`], and its goal ≤ 2.
+///
+/// # Errors
+/// [`ExecError`] if a block does not build.
+pub fn state(samples: usize) -> Result<Figure, ExecError> {
+    let (large, small) = (Bench::new(1_000_000)?, Bench::new(1_000)?);
+    let (mut ours, mut peers) = (Vec::new(), Vec::new());
+    large.block(u64::MAX)?;
+    small.block(u64::MAX)?;
+    for n in 0..samples as u64 {
+        ours.push(large.block(n)?);
+        peers.push(small.block(n)?);
+    }
+    Ok(Figure { value: median(ours), peer: median(peers), samples })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_figures_come_from_blocks_that_were_really_built() {
+        let figure = blocks(1).unwrap();
+        assert!(figure.value > 0.0 && figure.peer > 0.0);
+        assert!(Bench::new(0).is_ok_and(|b| b.block(1).is_ok()));
+    }
+}

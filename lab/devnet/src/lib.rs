@@ -1,0 +1,39 @@
+//! An L1 in one process: real EVM blocks, a real beacon state, proposers, and trouble on demand.
+//!
+//! **Simulated, and says so**: the client version is `tandem-devnet/… (simulated chain)`.
+//!
+//! - [`execution`]: the execution layer: blocks by revm at Osaka, pool, forks, reorgs of any depth.
+//! - [`consensus`]: beacon state, keys, look-ahead, and a state transition of the devnet's own.
+//! - [`proposer`]: the proposers' beacon nodes, with Prysm's or Lighthouse's habits.
+//! - [`beacon_api`], [`admin`]: the beacon API, and the devnet's own with trouble on demand.
+//! - [`devnet`], [`config`]: [`Devnet::start`] joins all of it.
+//! - [`rpc`]: its JSON-RPC over HTTP and WebSocket, answering as geth does where geth's answers are
+//!   known.
+//!
+//! # Guarantees
+//! - Blocks that another client would import: state root, receipts root, bloom, base fee, blob fee,
+//!   requests and withdrawals follow Osaka; `genesis_json()` starts a real geth on the same chain.
+//! - The same inputs give the same hashes.
+//! - A block costs what it touches, not what the state holds.
+//!
+//! # Not guaranteed
+//! - Nothing is kept over a restart; old states and side branches are pruned (see
+//!   [`execution::Limits`]).
+//! - There is no peer-to-peer network and no Engine API over HTTP.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod admin;
+pub mod beacon_api;
+pub mod bench;
+pub mod config;
+pub mod consensus;
+pub mod devnet;
+pub mod execution;
+pub mod node;
+pub mod proposer;
+pub mod rpc;
+pub mod trouble;
+
+pub use config::{Config, ConfigError};
+pub use devnet::{Devnet, StartError};
+pub use proposer::{Personality, ProposerConfig};

@@ -1,0 +1,145 @@
+//! How a proposer's beacon node is configured.
+
+use alloy_primitives::Address;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use url::Url;
+
+/// Whose habits a proposer's beacon node has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Personality {
+    /// Prysm: SSZ; compares in gwei and 64 bits; asks for a header on a late head's hash although it
+    /// builds on that head's parent; does not look at a bid's `prev_randao`.
+    #[default]
+    Prysm,
+    /// Lighthouse: JSON; compares in wei; heeds `should_override_builder`; asks for what it builds on;
+    /// checks a bid's `prev_randao` and block number.
+    Lighthouse,
+}
+
+/// When a node stops asking its builder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Breaker {
+    /// Missed slots in a row that open it, until one block is received.
+    pub consecutive: u64,
+    /// Missed slots among the last 32 that open it.
+    pub of_last_32: u64,
+    /// Whether the slots before the chain's first 32 count as missed, as they do in a real Prysm:
+    /// there it is open at slot 32 of a new chain. DEFAULT: false, or a new devnet would ask late.
+    pub before_genesis_counts: bool,
+}
+
+/// One beacon node with validators that propose through it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProposerConfig {
+    /// Its name in logs and decisions. Attaching a node of a known name replaces it.
+    pub name: String,
+    /// The first of its validators.
+    pub first_validator: u64,
+    /// How many it has. A validator of several nodes proposes through the last one.
+    pub validators: u64,
+    /// The builder that it asks (a host or a relay). OPTIONAL: without one it builds locally.
+    pub builder: Option<Url>,
+    /// Whose habits it has. DEFAULT: prysm.
+    pub personality: Personality,
+    /// Percent by which a local block counts for more (Prysm's `--local-block-value-boost`). DEFAULT: 0.
+    pub local_block_value_boost: u64,
+    /// Percent at which a bid counts (the validator API's `builder_boost_factor`); 2⁶⁴−1 takes the
+    /// builder always. DEFAULT: 100.
+    #[serde(with = "tandem_types::units::quoted")]
+    pub builder_boost_factor: u64,
+    /// Where its tips go.
+    pub fee_recipient: Address,
+    /// The gas limit that its validators register. OPTIONAL: the execution client's target, so that
+    /// blocks of `testing_buildBlockV1` fit (60,000,000 on a default devnet, as Prysm registers).
+    pub gas_limit: Option<u64>,
+    /// Its circuit breaker. OPTIONAL: the personality's own.
+    pub breaker: Option<Breaker>,
+}
+
+impl Default for ProposerConfig {
+    fn default() -> Self {
+        Self {
+            name: "local".into(),
+            first_validator: 0,
+            validators: u64::MAX,
+            builder: None,
+            personality: Personality::default(),
+            local_block_value_boost: 0,
+            builder_boost_factor: 100,
+            fee_recipient: Address::repeat_byte(0xfe),
+            gas_limit: None,
+            breaker: None,
+        }
+    }
+}
+
+impl ProposerConfig {
+    /// Whether a validator proposes through it.
+    pub const fn has(&self, validator: u64) -> bool {
+        validator >= self.first_validator && validator - self.first_validator < self.validators
+    }
+
+    /// Its circuit breaker: Prysm's as a real one showed it; Lighthouse's as its manual gives it
+    /// (`--builder-fallback-skips` 3, `--builder-fallback-skips-per-epoch` 8).
+    pub fn breaker(&self) -> Breaker {
+        let of = |consecutive, of_last_32| Breaker { consecutive, of_last_32, before_genesis_counts: false };
+        self.breaker.unwrap_or(match self.personality {
+            Personality::Prysm => of(2, 5),
+            Personality::Lighthouse => of(3, 8),
+        })
+    }
+}
+
+impl Breaker {
+    /// Whether it is open for `slot` on a head of `head_slot`; `has_block` tells which earlier slots
+    /// have a canonical block.
+    pub fn is_open(&self, slot: u64, head_slot: u64, has_block: impl Fn(u64) -> bool) -> bool {
+        let in_a_row = slot.saturating_sub(head_slot).saturating_sub(1);
+        let first = slot.saturating_sub(32).max(1);
+        let missed = (first..slot).filter(|s| !has_block(*s)).count() as u64;
+        let unborn = if self.before_genesis_counts { 32u64.saturating_sub(slot.saturating_sub(1)) } else { 0 };
+        in_a_row >= self.consecutive || missed + unborn >= self.of_last_32
+    }
+}
+
+/// When a header is asked for: 0.4 s into a slot of 12 s, at the chain's pace.
+pub const fn ask_after(slot_wall_ms: u64) -> Duration {
+    Duration::from_millis(slot_wall_ms * 400 / 12_000)
+}
+
+/// How long a header may take: one second, as real nodes wait. Only where the pace leaves a slot less
+/// than two seconds is it half a slot.
+pub const fn header_timeout(slot_wall_ms: u64) -> Duration {
+    let half = slot_wall_ms / 2;
+    Duration::from_millis(if half < 1000 { half } else { 1000 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_breaker_opens_after_misses_in_a_row_or_many_in_an_epoch() {
+        let b = ProposerConfig::default().breaker();
+        assert!(!b.is_open(10, 8, |s| s != 9));
+        assert!(b.is_open(10, 7, |s| s < 8));
+        let holes = |n: u64| move |s: u64| !s.is_multiple_of(3) || s > 3 * n;
+        assert!(!b.is_open(32, 31, holes(4)));
+        assert!(b.is_open(32, 31, holes(5)));
+        assert!(!b.is_open(1, 0, |_| true), "a new chain's builder is asked");
+        let real = Breaker { before_genesis_counts: true, ..b };
+        assert!(real.is_open(3, 2, |_| true) && !real.is_open(32, 31, |_| true));
+    }
+
+    #[test]
+    fn a_header_never_gets_more_than_a_second() {
+        assert_eq!(header_timeout(12_000), Duration::from_secs(1));
+        assert_eq!(header_timeout(2_000), Duration::from_secs(1));
+        assert_eq!(header_timeout(200), Duration::from_millis(100));
+        assert_eq!(ask_after(12_000), Duration::from_millis(400));
+    }
+}

@@ -1,0 +1,92 @@
+//! What a state holds.
+
+use super::{
+    Rpc,
+    answer::quick,
+    fail::{Args, Fail},
+};
+use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
+use alloy_serde::JsonStorageKey;
+use jsonrpsee::core::{RegisterMethodError, server::RpcModule};
+use tandem_trie::{Account, KECCAK_EMPTY};
+
+/// Slots in one proof: what geth allows.
+const MAX_PROOF_SLOTS: usize = 1024;
+
+pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError> {
+    quick(m, "eth_getBalance", |rpc, args| Ok(account(rpc, args)?.1.map_or(U256::ZERO, |a| a.balance)))?;
+    quick(m, "eth_getCode", |rpc, args| {
+        let hash = account(rpc, args)?.1.map_or(KECCAK_EMPTY, |a| a.code_hash);
+        Ok(rpc.code(hash))
+    })?;
+    quick(m, "eth_getTransactionCount", |rpc, args| {
+        let (address, id): (Address, Option<BlockId>) = (args.next()?, args.optional()?);
+        if id == Some(BlockId::Number(BlockNumberOrTag::Pending)) {
+            return Ok(U64::from(rpc.execution.pool().next_nonce(address)));
+        }
+        let block = rpc.need_block(id)?;
+        Ok(U64::from(rpc.view(&block)?.state.account(address)?.map_or(0, |a| a.nonce)))
+    })?;
+    quick(m, "eth_getStorageAt", |rpc, args| {
+        let (address, slot, id): (Address, JsonStorageKey, Option<BlockId>) =
+            (args.next()?, args.next()?, args.optional()?);
+        let block = rpc.need_block(id)?;
+        Ok(B256::from(rpc.view(&block)?.state.slot(address, slot.as_b256())?))
+    })?;
+    quick(m, "eth_getProof", |rpc, args| {
+        let (address, slots, id): (Address, Vec<JsonStorageKey>, Option<BlockId>) =
+            (args.next()?, args.next()?, args.optional()?);
+        proof(rpc, address, &slots, id)
+    })?;
+    quick(m, "eth_getAccount", |rpc, args| {
+        let found = account(rpc, args)?.1;
+        Ok(found.map(|a| alloy_rpc_types_eth::Account {
+            balance: a.balance,
+            nonce: a.nonce,
+            code_hash: a.code_hash,
+            storage_root: a.storage_root(),
+        }))
+    })
+}
+
+fn account(rpc: &Rpc, args: &mut Args) -> Result<(Address, Option<Account>), Fail> {
+    let (address, id): (Address, Option<BlockId>) = (args.next()?, args.optional()?);
+    args.end()?;
+    let block = rpc.need_block(id)?;
+    Ok((address, rpc.view(&block)?.state.account(address)?.cloned()))
+}
+
+fn proof(
+    rpc: &Rpc,
+    address: Address,
+    slots: &[JsonStorageKey],
+    id: Option<BlockId>,
+) -> Result<EIP1186AccountProofResponse, Fail> {
+    if slots.len() > MAX_PROOF_SLOTS {
+        return Err(Fail::params(format!("too many keys (max {MAX_PROOF_SLOTS})")));
+    }
+    let block = rpc.need_block(id)?;
+    let keys: Vec<B256> = slots.iter().map(JsonStorageKey::as_b256).collect();
+    let proof = rpc.view(&block)?.state.prove(address, &keys)?;
+    let of = proof.account.as_ref();
+    let storage = slots.iter().zip(proof.storage);
+    Ok(EIP1186AccountProofResponse {
+        address,
+        balance: of.map_or(U256::ZERO, |a| a.balance),
+        // As geth does, zero hashes for an account that is not there.
+        code_hash: of.map_or(B256::ZERO, |a| a.code_hash),
+        nonce: of.map_or(0, |a| a.nonce),
+        storage_hash: of.map_or(B256::ZERO, Account::storage_root),
+        account_proof: proof.nodes,
+        // The key is answered in the form in which it was asked.
+        storage_proof: storage.map(|(k, p)| EIP1186StorageProof { key: *k, value: p.value, proof: p.nodes }).collect(),
+    })
+}
+
+impl Rpc {
+    pub(super) fn code(&self, hash: B256) -> Bytes {
+        self.execution.codes().get(&hash).map(|c| c.original_bytes()).unwrap_or_default()
+    }
+}

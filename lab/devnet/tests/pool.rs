@@ -1,0 +1,166 @@
+//! The pool's rules.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod el;
+
+use alloy_consensus::TxEip1559;
+use alloy_primitives::{Address, B256, Bytes, U256};
+use el::{GWEI, address, attributes, blob, raw, set_code, template, transfer};
+use proptest::prelude::*;
+use tandem_devnet::execution::{Execution, Fill, GenesisConfig, Limits, PoolConfig, decode_network};
+
+fn execution(pool: PoolConfig) -> Execution {
+    Execution::from_genesis(GenesisConfig::default().genesis().unwrap(), pool, Limits::default()).unwrap()
+}
+
+fn priced(from: usize, nonce: u64, tip: u128, cap: u128) -> Bytes {
+    raw(from, TxEip1559 { max_priority_fee_per_gas: tip, max_fee_per_gas: cap, ..template(nonce) })
+}
+
+fn block(execution: &Execution, first: Vec<Bytes>) -> Vec<Address> {
+    let head = execution.head();
+    let at = serde_json::from_value(attributes(head.header().timestamp + 12)).unwrap();
+    let built = execution.build(head.hash, &at, &Fill::FromPool { first }, Bytes::new()).unwrap();
+    assert!(execution.import(&built.payload(), B256::repeat_byte(3), &built.block.requests).is_valid());
+    execution.set_head(built.block.hash, B256::ZERO, B256::ZERO).unwrap();
+    built.block.senders.clone()
+}
+
+#[test]
+fn the_best_paying_come_first_and_nonces_stay_in_order() {
+    let e = execution(PoolConfig::default());
+    for (from, nonce, tip) in [(0, 0, 1), (0, 1, 9), (1, 0, 5), (2, 0, 7)] {
+        e.add_transaction(&priced(from, nonce, tip * GWEI, 20 * GWEI)).unwrap();
+    }
+    assert_eq!(block(&e, vec![]), [2, 1, 0, 0].map(address));
+}
+
+#[test]
+fn what_does_not_pay_the_base_fee_waits_in_the_pool() {
+    let e = execution(PoolConfig::default());
+    e.add_transaction(&priced(0, 0, 1, 100)).unwrap();
+    assert!(block(&e, vec![]).is_empty());
+    assert_eq!(e.pool().len(), 1);
+}
+
+#[test]
+fn promised_transactions_come_first_and_the_pools_best_follow_without_them() {
+    let e = execution(PoolConfig::default());
+    e.add_transaction(&priced(1, 0, 9 * GWEI, 20 * GWEI)).unwrap();
+    e.add_transaction(&priced(0, 0, GWEI, 20 * GWEI)).unwrap();
+    e.add_transaction(&priced(0, 1, 3 * GWEI, 20 * GWEI)).unwrap();
+    let promised = priced(0, 0, GWEI, 20 * GWEI);
+    assert_eq!(block(&e, vec![promised]), [0, 1, 0].map(address));
+    assert!(e.pool().is_empty());
+}
+
+#[test]
+fn a_replacement_must_pay_a_tenth_more_of_both_fees() {
+    let e = execution(PoolConfig::default());
+    e.add_transaction(&priced(0, 0, 10 * GWEI, 100 * GWEI)).unwrap();
+    for (tip, cap) in [(10, 200), (20, 100), (10, 109)] {
+        let refused = e.add_transaction(&priced(0, 0, tip * GWEI, cap * GWEI)).unwrap_err();
+        assert_eq!(refused.to_string(), "replacement transaction underpriced");
+    }
+    e.add_transaction(&priced(0, 0, 11 * GWEI, 110 * GWEI)).unwrap();
+    assert_eq!(e.pool().len(), 1);
+}
+
+#[test]
+fn a_sender_cannot_promise_more_than_it_has() {
+    let e = execution(PoolConfig::default());
+    let half = U256::from(6_000_000u64) * U256::from(10u64).pow(U256::from(18));
+    let most = |nonce| raw(0, TxEip1559 { value: half, ..template(nonce) });
+    e.add_transaction(&most(0)).unwrap();
+    let refused = e.add_transaction(&most(1)).unwrap_err().to_string();
+    assert!(refused.starts_with("insufficient funds for gas * price + value: balance"), "{refused}");
+    assert!(refused.contains("queued cost"), "{refused}");
+}
+
+#[test]
+fn limits_hold_and_leave_room_again() {
+    let e = execution(PoolConfig { transactions: 3, per_sender: 2, ..PoolConfig::default() });
+    for nonce in 0..2 {
+        e.add_transaction(&transfer(0, nonce, Address::ZERO, 1)).unwrap();
+    }
+    assert_eq!(
+        e.add_transaction(&transfer(0, 2, Address::ZERO, 1)).unwrap_err().to_string(),
+        "account limit exceeded: pooled 2 txs"
+    );
+    e.add_transaction(&transfer(1, 0, Address::ZERO, 1)).unwrap();
+    assert_eq!(e.add_transaction(&transfer(2, 0, Address::ZERO, 1)).unwrap_err().to_string(), "txpool is full");
+    assert_eq!(block(&e, vec![]).len(), 3);
+    e.add_transaction(&transfer(2, 0, Address::ZERO, 1)).unwrap();
+}
+
+#[test]
+fn an_account_that_delegated_has_one_transaction_at_a_time() {
+    let e = execution(PoolConfig::default());
+    e.add_transaction(&set_code(0, 0, 1, 0, Address::repeat_byte(9))).unwrap();
+    assert_eq!(block(&e, vec![]).len(), 1);
+    e.add_transaction(&transfer(1, 1, Address::ZERO, 1)).unwrap();
+    let refused = e.add_transaction(&transfer(1, 2, Address::ZERO, 1)).unwrap_err();
+    assert_eq!(refused.to_string(), "in-flight transaction limit reached for delegated accounts");
+}
+
+#[test]
+fn a_blob_transaction_returns_with_its_sidecar_upon_a_reorg() {
+    let e = execution(PoolConfig::default());
+    let hash = e.add_transaction(&blob(0, 0, 1).0).unwrap();
+    let genesis = e.genesis();
+    assert_eq!(block(&e, vec![]).len(), 1);
+    assert!(e.pool().get(&hash).is_none());
+    e.set_head(genesis.hash, B256::ZERO, B256::ZERO).unwrap();
+    assert!(e.pool().get(&hash).unwrap().sidecar.is_some());
+    assert_eq!(block(&e, vec![]).len(), 1, "and is included again");
+}
+
+#[test]
+fn a_finalised_block_is_not_reorged() {
+    let e = execution(PoolConfig::default());
+    let genesis = e.genesis().hash;
+    block(&e, vec![]);
+    let one = e.head().hash;
+    block(&e, vec![]);
+    e.set_head(e.head().hash, one, one).unwrap();
+    assert!(e.set_head(genesis, B256::ZERO, B256::ZERO).is_err());
+    assert_eq!(e.head().number(), 2);
+}
+
+#[test]
+fn old_states_are_forgotten_and_recent_ones_kept() {
+    let limits = Limits { states: 2, blocks: 4 };
+    let e =
+        Execution::from_genesis(GenesisConfig::default().genesis().unwrap(), PoolConfig::default(), limits).unwrap();
+    for _ in 0..8 {
+        block(&e, vec![]);
+        let head = e.head().hash;
+        e.set_head(head, head, head).unwrap();
+    }
+    let has = |n: u64| e.block_by_number(n).map(|b| b.state().is_some());
+    assert_eq!([has(0), has(2), has(4), has(6), has(8)], [Some(true), None, Some(false), Some(true), Some(true)]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Bytes from anywhere: a transaction, or a refusal. What is read is what was written.
+    #[test]
+    fn any_bytes_are_a_transaction_or_refused(junk in prop::collection::vec(any::<u8>(), 0..300), kind in 0u8..6) {
+        let e = execution(PoolConfig::default());
+        let _ = e.add_transaction(&junk);
+        let _ = e.add_transaction(&[vec![kind], junk.clone()].concat());
+        let _ = e.import_rlp(&junk);
+    }
+
+    #[test]
+    fn a_changed_byte_never_passes_as_the_same_transaction(at in 0usize..110, flip in 1u8..) {
+        let good = transfer(0, 0, Address::repeat_byte(1), 5);
+        let mut bad = good.to_vec();
+        let at = at % bad.len();
+        bad[at] ^= flip;
+        if let Ok(read) = decode_network(&bad) {
+            prop_assert_ne!(read.hash(), decode_network(&good).unwrap().hash());
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The house's rules, over `cargo metadata` and the sources.
+//!
+//! | rule | why |
+//! |---|---|
+//! | a floor knows the floors below it | a mistake above can not reach what is below |
+//! | nobody knows `face/*` but `bin/*` | what faces the network stays at the edge |
+//! | only `promise/signer`, `bin` and `lab` know `base/keys` | one door to the keys |
+//! | a boost knows `run/module` and `base/{types,crypto}` | what it needs and the ports can not give is a fault of the ports |
+//! | nothing depends on `lab/*` but tests, on `lab/testkit` | nothing simulated ships |
+//! | no circles, no git or path dependency outside the tree | it builds from the registry alone |
+//! | no secret in a derived `Debug`, no unbounded channel | nothing leaks, nothing grows |
+
+mod graph;
+mod sources;
+
+use anyhow::{Result, bail};
+use std::path::Path;
+
+/// `cargo xtask house`.
+pub fn run(root: &Path) -> Result<()> {
+    let mut faults = graph::check(root)?;
+    faults.extend(sources::check(root)?);
+    for f in &faults {
+        eprintln!("house: {f}");
+    }
+    if !faults.is_empty() {
+        bail!("{} of the house's rules are broken (docs/structure.md says what they are)", faults.len());
+    }
+    println!("the house stands: every rule holds");
+    Ok(())
+}
