@@ -259,5 +259,5 @@ pub struct Candidate {
     /// The request.
     pub ask: Ask,
     /// The transaction.
-    pub tx: std::sync::Arc<TxReport>,
+    pub tx: TxReport,
 }

@@ -32,7 +32,7 @@ async fn blob_fees_must_hold_too_and_blobs_need_room() {
     let t = |blobs, blob_fee| Tx { blobs, blob_fee, ..tx(1, 0) };
     let refused = r.ask(12, &t(2, 10)).await.unwrap_err();
     assert_eq!(refused.code, "blob-fee-too-low");
-    let need: u128 = refused.accept.unwrap()["max_fee_per_blob_gas"].as_str().unwrap().parse().unwrap();
+    let need: u128 = refused.accepted().unwrap()["max_fee_per_blob_gas"].as_str().unwrap().parse().unwrap();
     assert_eq!(r.code(12, &t(7, need)).await, "slot-full");
     assert_eq!(r.code(12, &t(2, need - 1)).await, "blob-fee-too-low");
     assert_eq!(r.code(12, &t(2, need)).await, "ok");
@@ -106,7 +106,10 @@ async fn a_balance_pays_for_all_of_a_senders_promises() {
     assert_eq!(r.code(14, &Tx { value: 1, ..tx(1, 1) }).await, "balance-short");
     assert_eq!(r.code(14, &tx(1, 1)).await, "ok");
     let refused = r.ask(14, &tx(1, 2)).await.unwrap_err();
-    assert_eq!((refused.code.as_str(), &refused.accept.unwrap()["cost"]), ("balance-short", &serde_json::json!("0")));
+    assert_eq!(
+        (refused.code.as_str(), &refused.accepted().unwrap()["cost"]),
+        ("balance-short", &serde_json::json!("0"))
+    );
 }
 
 #[tokio::test]

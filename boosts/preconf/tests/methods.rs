@@ -54,7 +54,7 @@ async fn a_wallets_transaction_gets_the_next_served_slot_and_nothing_is_kept_wit
     assert_eq!(send(tx(3, 0)).await.unwrap_err().code, "slot-full");
     r.house.set(|w| w.slots.clear());
     let refused = send(tx(4, 0)).await.unwrap_err();
-    assert_eq!((refused.code.as_str(), refused.accept), ("slot-not-served", Some(json!({ "slot": 99 }))));
+    assert_eq!((refused.code.as_str(), refused.accepted()), ("slot-not-served", Some(json!({ "slot": 99 }))));
     assert_eq!(r.house.0.lock().made.len(), 2);
 }
 
@@ -85,7 +85,7 @@ async fn slots_tells_what_is_open_and_leaves_out_what_is_closing() {
     r.house.set(|w| w.now_ms = cutoff - 20);
     assert_eq!(r.call("slots", json!([])).await.unwrap(), json!({ "slots": [both["slots"][1]] }));
     let refused = r.ask(12, &tx(1, 0)).await.unwrap_err();
-    assert_eq!((refused.code.as_str(), refused.accept), ("slot-closing", Some(json!({ "slot": 14 }))));
+    assert_eq!((refused.code.as_str(), refused.accepted()), ("slot-closing", Some(json!({ "slot": 14 }))));
     r.house.set(|w| w.now_ms = cutoff - 21);
     assert_eq!(r.code(12, &tx(1, 0)).await, "ok");
 }
@@ -129,7 +129,7 @@ async fn an_offer_does_not_make_room() {
     r.house.slot(12, |s| s.room.unsecured_gas = 20_999);
     let refused = r.ask(12, &t).await.unwrap_err();
     assert_eq!(
-        (refused.code.as_str(), refused.accept),
+        (refused.code.as_str(), refused.accepted()),
         ("slot-full", Some(json!({ "gas for senders without a deposit": 20_999 })))
     );
 }
@@ -141,10 +141,10 @@ async fn the_accept_hint_of_a_refusal_is_accepted() {
     let mut t = Tx { fee: 1, tip: 0, gas: 100_000, ..tx(1, 0) };
     let fee = r.ask(12, &t).await.unwrap_err();
     assert_eq!(fee.code, "fee-too-low");
-    t.fee = number(&fee.accept.unwrap()["max_fee_per_gas"]);
+    t.fee = number(&fee.accepted().unwrap()["max_fee_per_gas"]);
     let tip = r.ask(12, &t).await.unwrap_err();
     assert_eq!(tip.code, "tip-too-low");
-    let hint = tip.accept.unwrap();
+    let hint = tip.accepted().unwrap();
     t.tip = number(&hint["max_priority_fee_per_gas"]);
     t.fee = number(&hint["max_fee_per_gas"]);
     assert_eq!(r.code(12, &Tx { fee: t.fee - 1, ..t.clone() }).await, "tip-too-low");
@@ -162,7 +162,7 @@ async fn a_slasher_is_accepted_by_chain_address_and_code_only_and_before_anythin
     for unknown in [elsewhere, who(0x53)] {
         let refused = ask(1, unknown).await.unwrap_err();
         assert_eq!(refused.code, "slasher-unknown");
-        assert_eq!(refused.accept.unwrap()["slasher"], json!([listed]));
+        assert_eq!(refused.accepted().unwrap()["slasher"], json!([listed]));
     }
     r.house.set(|w| assert_eq!((w.checks, w.reads), (0, 0)));
     r.house.set(|w| w.codes.extend([(listed, code)]));

@@ -1,5 +1,6 @@
 //! What tests and the demo need that is not the house.
 //!
+//! - [`hostile`]: a module that panics, hangs and floods on demand
 //! - [`relay`]: relays that misbehave on demand
 //! - [`wallet`]: development accounts that sign every kind of transaction
 //! - [`rng`]: randomness whose seed is printed
@@ -8,6 +9,7 @@
 //! Everything here is simulated. Relays reach the chain by RPC only, as real ones do.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod hostile;
 pub mod http;
 pub mod relay;
 pub mod rng;

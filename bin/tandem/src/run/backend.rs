@@ -7,12 +7,13 @@ use anyhow::Result;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Deserialize;
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tandem_gateway::{
     AdminToken, Backend, Gateway, NodeError, Order, Running,
     backend::Newest,
     view::{self, Health},
 };
+use tandem_host::HostConfig;
 use tandem_ledger::Report;
 use tandem_module::{Refusal, Reply, Request};
 use tandem_types::{ModuleId, Slot};
@@ -29,15 +30,16 @@ pub async fn serve(config: &Config, shared: Arc<Shared>) -> Result<Running> {
         }
         gateway.admin_token_file = Some(config.paths.admin_token.clone());
     }
-    let house = Arc::new(House { shared: Arc::clone(&shared), base: tokio::sync::Mutex::new(config.clone()) });
+    let in_force = InForce { run: config.run.clone(), switched: BTreeMap::new() };
+    let orders = Orders { shared: Arc::clone(&shared), in_force: tokio::sync::Mutex::new(in_force) };
+    let house = Arc::new(House { shared: Arc::clone(&shared), orders: Arc::new(orders) });
     let (events, metrics, registry) = (shared.events.clone(), shared.metrics.clone(), shared.registry.clone());
     Ok(Gateway::new(gateway, house, events, metrics, registry)?.serve().await?)
 }
 
 struct House {
     shared: Arc<Shared>,
-    /// The configuration in force; orders change its modules.
-    base: tokio::sync::Mutex<Config>,
+    orders: Arc<Orders>,
 }
 
 #[derive(Deserialize)]
@@ -62,23 +64,6 @@ impl House {
         if let Some(seq) = hash.and_then(|h| self.shared.seq_of(h)) {
             self.shared.took(seq, u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
         }
-    }
-
-    async fn change(
-        &self,
-        module: &ModuleId,
-        change: impl FnOnce(&mut Config) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
-        let mut base = self.base.lock().await;
-        if !base.run.modules.contains_key(module) {
-            return Err(Refusal::new("unknown-module", format!("no module {module} is configured")));
-        }
-        let mut next = base.clone();
-        change(&mut next)?;
-        let applied = self.shared.host.apply(next.run.clone()).await;
-        applied.map_err(|e| Refusal::new("not-applied", e.to_string()))?;
-        *base = next;
-        Ok(())
     }
 }
 
@@ -142,32 +127,46 @@ impl Backend for House {
         read.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))
     }
     async fn order(&self, order: Order) -> Result<(), Refusal> {
-        let set = |id: &ModuleId, on: bool| {
-            let id = id.clone();
-            move |c: &mut Config| {
-                c.run.modules.entry(id).and_modify(|m| m.enabled = on);
-                Ok(())
-            }
-        };
+        let orders = Arc::clone(&self.orders);
+        // In a task of its own: who ordered may leave before it is carried out, and half of an order is
+        // worse than none.
+        let carried = tokio::spawn(async move { orders.carry_out(order).await }).await;
+        carried.map_err(|e| Refusal::new("not-applied", e.to_string()))?
+    }
+}
+
+/// What the modules run by.
+#[derive(Clone)]
+struct InForce {
+    /// The configuration file's `run` table, as it was last read.
+    run: HostConfig,
+    /// Modules that an order switched on or off. That holds until the module is reloaded or the process
+    /// ends: what holds for good is in the file, and in one place only.
+    switched: BTreeMap<ModuleId, bool>,
+}
+
+impl InForce {
+    fn whole(&self) -> HostConfig {
+        let mut run = self.run.clone();
+        for (id, on) in &self.switched {
+            run.modules.entry(id.clone()).and_modify(|m| m.enabled = *on);
+        }
+        run
+    }
+}
+
+/// Carries out orders, one after the other.
+struct Orders {
+    shared: Arc<Shared>,
+    in_force: tokio::sync::Mutex<InForce>,
+}
+
+impl Orders {
+    async fn carry_out(&self, order: Order) -> Result<(), Refusal> {
         match order {
-            Order::EnableModule(id) => self.change(&id, set(&id, true)).await,
-            Order::DisableModule(id) => self.change(&id, set(&id, false)).await,
-            Order::ReloadModule(id) => {
-                let read = Config::read(&self.shared.config_path);
-                let read = read.map_err(|e| Refusal::new("bad-configuration", e.to_string()))?;
-                let Some(module) = read.run.modules.get(&id).cloned() else {
-                    return Err(Refusal::new(
-                        "unknown-module",
-                        format!("the configuration has no module {id} any more"),
-                    ));
-                };
-                let name = id.clone();
-                self.change(&id, move |c| {
-                    c.run.modules.insert(name, module);
-                    Ok(())
-                })
-                .await
-            }
+            Order::EnableModule(id) => self.switch(id, true).await,
+            Order::DisableModule(id) => self.switch(id, false).await,
+            Order::ReloadModule(id) => self.reload(id).await,
             Order::ResumePromising => {
                 self.shared.blocks.resume().map_err(|e| Refusal::new("not-resumed", e.to_string()))
             }
@@ -178,4 +177,42 @@ impl Backend for House {
                 .map_err(|e| Refusal::new("not-stopped", e.to_string())),
         }
     }
+
+    async fn switch(&self, id: ModuleId, on: bool) -> Result<(), Refusal> {
+        let mut in_force = self.in_force.lock().await;
+        let Some(module) = in_force.run.modules.get(&id) else { return Err(unknown(&id)) };
+        if module.enabled != on {
+            tracing::warn!(module = %id, on, "switched until it is reloaded or the host starts again; `enabled` in the file holds for good");
+        }
+        let mut next = in_force.clone();
+        next.switched.insert(id.clone(), on);
+        self.apply(&mut in_force, next, &id).await
+    }
+
+    /// Takes the whole `run` table of the file: modules that are new in it start, those that are gone
+    /// from it stop, and all of its rules count.
+    async fn reload(&self, id: ModuleId) -> Result<(), Refusal> {
+        let mut in_force = self.in_force.lock().await;
+        let path = self.shared.config_path.clone();
+        let read = tokio::task::spawn_blocking(move || Config::read(&path)).await;
+        let bad = |why: String| Refusal::new("bad-configuration", why);
+        let run = read.map_err(|e| bad(e.to_string()))?.map_err(|e| bad(e.to_string()))?.run;
+        if !run.modules.contains_key(&id) && !in_force.run.modules.contains_key(&id) {
+            return Err(unknown(&id));
+        }
+        let mut next = InForce { run, switched: in_force.switched.clone() };
+        next.switched.retain(|switched, _| *switched != id && next.run.modules.contains_key(switched));
+        self.apply(&mut in_force, next, &id).await
+    }
+
+    async fn apply(&self, in_force: &mut InForce, next: InForce, id: &ModuleId) -> Result<(), Refusal> {
+        let applied = self.shared.host.apply_for(next.whole(), id).await;
+        applied.map_err(|e| Refusal::new("not-applied", e.to_string()))?;
+        *in_force = next;
+        Ok(())
+    }
+}
+
+fn unknown(id: &ModuleId) -> Refusal {
+    Refusal::new("unknown-module", format!("no module {id} is configured"))
 }

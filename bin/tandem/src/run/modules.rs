@@ -7,16 +7,18 @@ use std::sync::Arc;
 use tandem_host::{
     Doors, Grant, Host, Page, Ports, RecordEntry, RecordEvent, Records, Registry, Ring, SourceError, StatePort,
 };
-use tandem_journal::Journal;
+use tandem_journal::{Journal, LogEntry, LogPage};
 use tandem_ledger::Ledger;
-use tandem_module::{Commit, Meter, Module};
-use tandem_preconf::PreconfConfig;
+use tandem_module::{Commit, Meter};
 use tandem_signer::{Door, Signer};
 use tandem_types::ModuleId;
 use tokio::sync::watch;
 
 /// Block entries that a module may lag by: three and a half hours of mainnet.
 const RING: usize = 1_024;
+
+/// What the house says of the content of built-in modules: they are this binary's, so its version is.
+const CONTENT: &str = concat!("tandem ", env!("CARGO_PKG_VERSION"));
 
 /// The module host and what feeds it.
 pub struct Modules {
@@ -37,15 +39,26 @@ impl Modules {
             clock: Arc::new(SystemClock),
             doors: Arc::new(Way { door: door.clone(), ledger: Arc::clone(ledger) }),
             blocks: ring.clone(),
-            records: Arc::new(JournalLog::new(door.journal.clone(), Arc::clone(&door.signer))),
+            records: Arc::new(JournalLog { journal: door.journal.clone(), signer: Arc::clone(&door.signer) }),
         };
-        let registry = Registry::new().with("preconf", |config| {
-            let module: Arc<dyn Module> = Arc::new(tandem_preconf::Preconf::new(PreconfConfig::parse(config)?));
-            Ok(module)
-        });
+        let registry = Registry::new().with("preconf", CONTENT, tandem_preconf::factory);
+        #[cfg(feature = "lab")]
+        let registry = if chain.spec.devnet { hostile(registry) } else { registry };
         let host = Host::new(ports, registry, config.paths.data.join("modules"));
         Self { host: Arc::new(host), ring }
     }
+}
+
+/// LAB, and on the devnet only: modules that panic, hang and flood on demand. They run where the
+/// configuration names them, and nowhere else.
+#[cfg(feature = "lab")]
+fn hostile(registry: Registry) -> Registry {
+    use tandem_testkit::hostile::Hostile;
+    registry.with("lab-hostile", CONTENT, |_| Ok(Arc::new(Hostile::alone()))).with(
+        "lab-hostile-preconf",
+        CONTENT,
+        |config| Ok(Arc::new(Hostile::around(tandem_preconf::factory(config)?))),
+    )
 }
 
 /// The narrow door and the books, for each module.
@@ -80,42 +93,36 @@ impl Commit for Shut {
     }
 }
 
-/// The journal as modules read it: what they committed to, signed.
+/// The journal as modules read it: what they committed to, signed, and what became of it.
 struct JournalLog {
     journal: Journal,
     signer: Arc<Signer>,
-    changed: watch::Sender<u64>,
-}
-
-impl JournalLog {
-    fn new(journal: Journal, signer: Arc<Signer>) -> Self {
-        let changed = watch::Sender::new(journal.durable_seq());
-        let (mut records, news) = (journal.subscribe(), changed.clone());
-        let durable = journal.clone();
-        tokio::spawn(async move {
-            // Whoever lags reads the log from its cursor: only the number matters here.
-            while !matches!(records.recv().await, Err(tokio::sync::broadcast::error::RecvError::Closed)) {
-                news.send_replace(durable.durable_seq());
-            }
-        });
-        Self { journal, signer, changed }
-    }
 }
 
 #[async_trait]
 impl Records for JournalLog {
     async fn after(&self, module: &ModuleId, after: u64, limit: usize) -> Result<Page<RecordEntry>, SourceError> {
-        let records = self.journal.records_after(after, limit);
-        let upto = records.last().map_or_else(|| self.journal.durable_seq().max(after), |r| r.seq());
+        // Records and how far they reach come from one look: with two, what becomes durable in between
+        // would be passed over for ever.
+        let LogPage { entries, upto } = self.journal.log_after(after, limit);
         let mut items = Vec::new();
-        for record in records.into_iter().filter(|r| r.module() == module) {
-            let seq = record.seq();
-            let signed = self.signer.sign(record).await.map_err(|e| SourceError(e.to_string()))?;
-            items.push(RecordEntry { seq, event: RecordEvent::Bound(Box::new(signed)) });
+        for entry in entries {
+            let seq = entry.seq();
+            let event = match entry {
+                LogEntry::Bound(record) if record.module() == module => {
+                    let signed = self.signer.sign(record).await.map_err(|e| SourceError(e.to_string()))?;
+                    RecordEvent::Bound(Box::new(signed))
+                }
+                LogEntry::Settled { of, fate, .. } if of.module() == module => {
+                    RecordEvent::Fate { of: of.seq(), fate: Box::new(fate), is_final: true }
+                }
+                _ => continue,
+            };
+            items.push(RecordEntry { seq, event });
         }
         Ok(Page { items, upto })
     }
     fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+        self.journal.durable_changes()
     }
 }

@@ -8,7 +8,7 @@ use tandem_feed::{Block, Change, Cursor, Feed, Resume, Subscription};
 use tandem_gateway::view::{FateChange, FateView, Happening};
 use tandem_host::{BlockEvent, Moment, Ring};
 use tandem_ledger::{Entry, OwnBlock, Settlement, effective_tip};
-use tandem_module::{HeadBlock, HeaderInfo, SlotPhase, Transaction};
+use tandem_module::{HeadBlock, HeaderInfo, Log, SlotPhase, Transaction};
 use tandem_state::{ChainState, Header};
 use tandem_types::{Fate, Slot, SlotKey};
 use tokio::{sync::broadcast::error::RecvError, task::JoinHandle};
@@ -145,7 +145,21 @@ fn head_block(block: &Block) -> HeadBlock {
         state_root: h.state_root,
     };
     let txs = block.txs().iter().map(|t| Transaction { hash: t.hash, sender: t.sender, nonce: t.nonce() }).collect();
-    HeadBlock { id: block.id(), parent: block.parent(), slot: block.slot, header: info, txs }
+    HeadBlock { id: block.id(), parent: block.parent(), slot: block.slot, header: info, txs, logs: logs(block) }
+}
+
+/// A block's logs, in order.
+fn logs(block: &Block) -> Vec<Log> {
+    let receipts = block.txs().iter().zip(&block.chain.receipts);
+    let all = receipts.flat_map(|(tx, receipt)| receipt.logs().iter().map(move |log| (tx.hash, log)));
+    let log = |(index, (tx_hash, log)): (usize, (B256, &alloy_primitives::Log))| Log {
+        address: log.address,
+        topics: log.topics().to_vec(),
+        data: log.data.data.0.clone(),
+        tx_hash,
+        index: index as u64,
+    };
+    all.enumerate().map(log).collect()
 }
 
 /// Fates go to the module that promised, to the books, and to whoever listens.

@@ -1,13 +1,57 @@
-//! The module that promised is gone when its slot comes.
+//! The module that promised is gone when its slot comes, and a neighbour does its worst.
 
-use crate::world::{Plan, VALIDATORS, World, until};
+use crate::world::{Held, PATIENCE, Plan, VALIDATORS, World, until};
+use serde_json::{Value, json};
+use std::time::Duration;
 use tandem_demo::{ask, http};
+use tandem_testkit::hostile::{ALONE, AROUND};
+
+/// A module as the host lists it, or nothing where it does not.
+pub async fn listed(world: &World, name: &str) -> Option<Value> {
+    let url = format!("{}/api/v1/modules", world.hosts[0].gateway);
+    let all = http::get(&url, PATIENCE).await.unwrap().json().unwrap();
+    all.as_array().unwrap().iter().find(|m| m["id"] == name).cloned()
+}
 
 /// The module's state, or nothing where the host does not list it.
 async fn state(world: &World) -> Option<String> {
-    let url = format!("{}/api/v1/modules", world.hosts[0].gateway);
-    let all = http::get(&url, crate::world::PATIENCE).await.unwrap().json().unwrap();
-    all[0]["state"].as_str().map(str::to_owned)
+    listed(world, "preconf").await.and_then(|m| m["state"].as_str().map(str::to_owned))
+}
+
+/// Asks a method of a module, and gives the refusal's code where it is refused.
+pub async fn tell(world: &World, method: &str, params: Value) -> Result<Value, String> {
+    let told = http::rpc(&world.hosts[0].gateway, method, params, PATIENCE).await;
+    told.map_err(|e| match e.downcast_ref::<http::RpcError>() {
+        Some(refused) => refused.data["reason"].as_str().unwrap_or_default().to_owned(),
+        None => e.to_string(),
+    })
+}
+
+/// A host whose Preconf-Boost panics and hangs on demand, and is a hang after a second.
+fn possessed(text: String) -> String {
+    assert!(text.contains("factory = \"preconf\"") && text.contains("event_ms = 10000"), "the example names both");
+    text.replace("factory = \"preconf\"", "factory = \"lab-hostile-preconf\"")
+        .replace("event_ms = 10000", "event_ms = 1000")
+}
+
+/// Beside the boost, a neighbour that does whatever harm it is told to.
+fn beside_a_hostile_one(text: String) -> String {
+    format!(
+        "{}\n[run.modules.neighbour]\nfactory = \"lab-hostile\"\ngrant = [\"state\", \"custom\", \"publish\"]\n\
+         commits_per_second = 200\n",
+        text.replace("event_ms = 10000", "event_ms = 1000")
+    )
+}
+
+/// The slot's block is the host's, its header came in time, and everything is in it.
+async fn assert_kept_in_our_block(world: &World, slot: u64, held: &[Held]) {
+    world.rig.wait_for_slot(slot + 1).await.unwrap();
+    for h in held {
+        assert_eq!(world.slot_of(h.hash).await, Some(slot), "{}", world.log(0));
+    }
+    let decided = world.decision(slot).await;
+    assert_eq!(decided["chosen"], "builder", "{decided}\n{}", world.log(0));
+    assert!(decided["header_ms"].as_u64().unwrap() < 1_000, "{decided}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,17 +64,176 @@ async fn a_slot_is_kept_though_its_module_was_disabled_after_promising() {
     assert!(ask::served(&world.hosts[0].gateway).await.is_err(), "a disabled module answers nothing");
     assert!(world.try_promise(0, 3, 0, slot + 1).await.is_err());
 
-    world.rig.wait_for_slot(slot + 1).await.unwrap();
-    for h in &held {
-        assert_eq!(world.slot_of(h.hash).await, Some(slot), "{}", world.log(0));
-    }
-    let decided = world.decision(slot).await;
-    assert_eq!(decided["chosen"], "builder", "{decided}");
+    assert_kept_in_our_block(&world, slot, &held).await;
 
     assert_eq!(world.order(0, "modules/preconf/enable").await, 204);
     world.wait_until_served().await;
     for h in &held {
         world.fate(0, h, "kept").await;
     }
+    world.stop().await;
+}
+
+/// Panics of a module until it has had as many as are borne.
+async fn panic_until_banned(world: &World, name: &str, method: &str) {
+    for n in 1..=3 {
+        let why = until("the module to be up", async || match tell(world, method, json!(["panic"])).await {
+            Err(down) if down == "module-down" => None,
+            told => Some(told),
+        });
+        assert_eq!(why.await.unwrap_err(), "module-failed");
+        let is = if n < 3 { "running" } else { "banned" };
+        until("the panic to be judged", async || {
+            let m = listed(world, name).await?;
+            (m["panics"] == json!(n) && m["state"] == is).then_some(())
+        })
+        .await;
+    }
+    assert!(listed(world, name).await.unwrap()["last_fault"].as_str().unwrap().contains("told to panic"));
+    assert_eq!(tell(world, method, json!(["panic"])).await.unwrap_err(), "module-down");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_is_kept_though_its_module_was_killed_by_three_panics_after_promising() {
+    let world =
+        World::start(1_000, vec![Plan { edit: possessed, ..Plan::new("host", 0..VALIDATORS, "lighthouse") }]).await;
+    let slot = world.open_slot(0, 6).await;
+    let held = [world.promise(0, 1, 0, slot).await, world.promise(0, 2, 0, slot).await];
+    panic_until_banned(&world, "preconf", AROUND).await;
+    assert!(world.rig.slot_now() < slot, "it must be gone before its slot comes");
+    assert!(ask::served(&world.hosts[0].gateway).await.is_err(), "a banned module answers nothing");
+
+    assert_kept_in_our_block(&world, slot, &held).await;
+    assert_eq!(state(&world).await.as_deref(), Some("banned"));
+
+    // The operator lets it in again; it knows what it promised.
+    assert_eq!(world.order(0, "modules/preconf/enable").await, 204);
+    world.wait_until_served().await;
+    for h in &held {
+        world.fate(0, h, "kept").await;
+        world.assert_same(0, h).await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_is_kept_though_its_module_hangs_when_it_comes() {
+    let world = World::start(1_000, vec![Plan { edit: possessed, ..Plan::new("host", 0..VALIDATORS, "prysm") }]).await;
+    let slot = world.open_slot(0, 3).await;
+    let held = [world.promise(0, 1, 0, slot).await, world.promise(0, 2, 0, slot).await];
+    // Its thread is kept from before the cut-off until long after the slot's end.
+    let gateway = world.hosts[0].gateway.clone();
+    world.rig.wait_for_slot(slot - 1).await.unwrap();
+    let hanging =
+        tokio::spawn(async move { http::rpc(&gateway, AROUND, json!(["hang", 20_000]), PATIENCE).await.map(drop) });
+    assert_kept_in_our_block(&world, slot, &held).await;
+    assert!(hanging.await.unwrap().is_err(), "nobody waits for an answer that does not come");
+    // It was left behind, and another one answers.
+    let after = until("the hang to be judged", async || {
+        listed(&world, "preconf").await.filter(|m| m["hangs"] == 1 && m["state"] == "running")
+    });
+    assert_eq!((&after.await["restarts"], &listed(&world, "preconf").await.unwrap()["panics"]), (&json!(1), &json!(0)));
+    world.wait_until_served().await;
+    for h in &held {
+        world.fate(0, h, "kept").await;
+        world.assert_same(0, h).await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_neighbour_that_floods_panics_and_hangs_leaves_promises_and_the_builder_path_undisturbed() {
+    let plan = Plan { edit: beside_a_hostile_one, ..Plan::new("host", 0..VALIDATORS, "lighthouse") };
+    let world = World::start(1_000, vec![plan]).await;
+    assert_eq!(tell(&world, ALONE, json!(["be good"])).await.unwrap(), "well");
+    let slot = world.open_slot(0, 3).await;
+    let key = world.proposers().await[&slot].1.clone();
+
+    // The flood: through every port, at events and at requests, from eight callers at once.
+    let gateway = world.hosts[0].gateway.clone();
+    let flood = json!(["flood", 2_000, key]);
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (gateway, flood) = (gateway.clone(), flood.clone());
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    // Late or refused, whatever the host makes of it.
+                    let _ = http::rpc(&gateway, ALONE, flood.clone(), PATIENCE).await;
+                }
+            })
+        })
+        .collect();
+    until("the flood to meet its bounds", async || {
+        listed(&world, "neighbour").await.filter(|m| m["backlog"].as_u64().is_some_and(|n| n > 100))
+    })
+    .await;
+    let held = [world.promise(0, 1, 0, slot).await, world.promise(0, 2, 0, slot).await];
+    assert_kept_in_our_block(&world, slot, &held).await;
+    let next = world.open_slot(0, 2).await;
+    let more = [world.promise(0, 3, 0, next).await];
+    assert_kept_in_our_block(&world, next, &more).await;
+    callers.iter().for_each(tokio::task::JoinHandle::abort);
+
+    // A hang, and then panics until it is banned, while the boost goes on.
+    assert_eq!(world.order(0, "modules/neighbour/disable").await, 204);
+    assert_eq!(world.order(0, "modules/neighbour/enable").await, 204);
+    let slot = world.open_slot(0, 8).await;
+    let mut last = vec![world.promise(0, 4, 0, slot).await];
+    let gateway = world.hosts[0].gateway.clone();
+    until("it to be up", async || tell(&world, ALONE, json!(["be good"])).await.ok()).await;
+    let hanging =
+        tokio::spawn(async move { http::rpc(&gateway, ALONE, json!(["hang", 20_000]), PATIENCE).await.is_err() });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    last.push(world.promise(0, 5, 0, slot).await);
+    until("the hang to be judged", async || {
+        listed(&world, "neighbour").await.filter(|m| m["hangs"] == 1 && m["state"] == "running")
+    })
+    .await;
+    assert_eq!(world.order(0, "modules/neighbour/disable").await, 204);
+    assert_eq!(world.order(0, "modules/neighbour/enable").await, 204);
+    assert!(hanging.await.unwrap());
+    panic_until_banned(&world, "neighbour", ALONE).await;
+    last.push(world.promise(0, 6, 0, slot).await);
+    assert_kept_in_our_block(&world, slot, &last).await;
+    let m = listed(&world, "neighbour").await.unwrap();
+    assert_eq!((&m["state"], &m["panics"]), (&json!("banned"), &json!(3)), "{m}");
+
+    // Nothing of it is the boost's.
+    let m = listed(&world, "preconf").await.unwrap();
+    let counts = ["panics", "hangs", "restarts"].map(|c| m[c].as_u64().unwrap());
+    assert_eq!((counts, &m["state"]), ([0, 0, 0], &json!("running")), "{m}");
+    for h in held.iter().chain(&more).chain(&last) {
+        world.fate(0, h, "kept").await;
+        world.assert_same(0, h).await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_final_fate_is_told_to_a_module_that_was_off_when_it_became_final() {
+    // Finality is two epochs and more behind; short slots, so that this is less than a minute.
+    let world = World::start(500, vec![Plan { edit: possessed, ..Plan::new("host", 0..VALIDATORS, "prysm") }]).await;
+    let slot = world.open_slot(0, 3).await;
+    let held = world.promise(0, 1, 0, slot).await;
+    world.assert_kept(0, &held).await;
+    let told = ask::promise(&world.hosts[0].gateway, &held.hash.to_string()).await.unwrap();
+    assert_eq!(told["final"], false, "{told}");
+    assert_eq!(world.order(0, "modules/preconf/disable").await, 204);
+    let list = format!("{}/api/v1/promises", world.hosts[0].gateway);
+    until("the fate to be final", async || {
+        let all = http::get(&list, PATIENCE).await.unwrap().json().unwrap();
+        let all = all.get("promises").cloned().unwrap_or(all);
+        let of = all.as_array().unwrap().iter().find(|p| p["tx_hash"] == json!(held.hash)).cloned()?;
+        (of["fate"]["is_final"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(world.order(0, "modules/preconf/enable").await, 204);
+    let fates = until("the module to be told", async || {
+        let fates = tell(&world, AROUND, json!(["fates"])).await.ok()?;
+        (!fates.as_array().unwrap().is_empty()).then_some(fates)
+    })
+    .await;
+    let fates = fates.as_array().unwrap();
+    assert!(fates.iter().all(|f| f[1] == true) && fates.len() == 1, "{fates:?}");
     world.stop().await;
 }

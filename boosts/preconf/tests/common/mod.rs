@@ -202,8 +202,8 @@ pub fn rich() -> Account {
 
 #[async_trait]
 impl State for House {
-    async fn headers(&self) -> Result<Arc<Vec<HeaderInfo>>, Refusal> {
-        Ok(Arc::new(self.0.lock().headers.clone()))
+    async fn headers(&self) -> Result<Vec<HeaderInfo>, Refusal> {
+        Ok(self.0.lock().headers.clone())
     }
     async fn account(&self, address: Address) -> Result<Account, Refusal> {
         let mut w = self.0.lock();
@@ -213,10 +213,10 @@ impl State for House {
     async fn code_hash(&self, address: Address) -> Result<B256, Refusal> {
         Ok(self.0.lock().codes.get(&address).copied().unwrap_or_else(|| keccak256([])))
     }
-    async fn check(&self, raw: Bytes, _: u64) -> Result<Arc<TxReport>, Refusal> {
+    async fn check(&self, raw: Bytes, _: u64) -> Result<TxReport, Refusal> {
         self.0.lock().checks += 1;
         let tx: Tx = serde_json::from_slice(&raw).map_err(|e| Refusal::new("bad-transaction", e.to_string()))?;
-        Ok(Arc::new(tx.report()))
+        Ok(tx.report())
     }
     fn blob_params(&self, _: u64) -> BlobParams {
         BlobParams { target: 6, max: 9, update_fraction: 5_007_716 }
@@ -312,7 +312,7 @@ impl Meter for House {
     fn charged(&self, seq: u64, wei: U256) {
         self.0.lock().charged.insert(seq, wei);
     }
-    fn count(&self, _: &'static str, _: u64) {}
+    fn count(&self, _: &str, _: u64) {}
 }
 impl Publish for House {
     fn publish(&self, _: &str, _: bytes::Bytes) {}

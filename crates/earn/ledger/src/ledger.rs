@@ -139,8 +139,8 @@ impl Ledger {
         self.buffer.overflowed()
     }
 
-    /// The modules' own counters since the start.
-    pub fn counters(&self) -> BTreeMap<(ModuleId, &'static str), u64> {
+    /// The modules' own counters since the start, by module and name; at most 64 of each module.
+    pub fn counters(&self) -> BTreeMap<ModuleId, BTreeMap<String, u64>> {
         self.buffer.counters()
     }
 

@@ -13,6 +13,9 @@ use std::{
 use tandem_module::{Clock, Meter};
 use tandem_types::ModuleId;
 
+/// Counters that one module may have, and bytes of a counter's name.
+const NAMES: (usize, usize) = (64, 64);
+
 /// Something on its way to the file.
 #[derive(Clone, Debug)]
 pub(crate) enum Waiting {
@@ -21,12 +24,12 @@ pub(crate) enum Waiting {
 }
 
 /// What is on its way to the file, in order, and counters. Both are bounded: the first by the
-/// configuration, the second by the names in the modules' code.
+/// configuration, the second by [`NAMES`] for each module.
 pub(crate) struct Buffer {
     waiting: Mutex<Vec<Waiting>>,
     most: usize,
     overflowed: AtomicU64,
-    counters: Mutex<BTreeMap<(ModuleId, &'static str), u64>>,
+    counters: Mutex<BTreeMap<ModuleId, BTreeMap<String, u64>>>,
 }
 
 impl Buffer {
@@ -60,7 +63,7 @@ impl Buffer {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn counters(&self) -> BTreeMap<(ModuleId, &'static str), u64> {
+    pub(crate) fn counters(&self) -> BTreeMap<ModuleId, BTreeMap<String, u64>> {
         self.counters.lock().clone()
     }
 }
@@ -87,9 +90,13 @@ impl Meter for ModuleMeter {
         }
     }
 
-    fn count(&self, name: &'static str, n: u64) {
+    fn count(&self, name: &str, n: u64) {
         let mut counters = self.buffer.counters.lock();
-        let counter = counters.entry((self.module.clone(), name)).or_default();
-        *counter = counter.saturating_add(n);
+        let own = counters.entry(self.module.clone()).or_default();
+        if let Some(counter) = own.get_mut(name) {
+            *counter = counter.saturating_add(n);
+        } else if own.len() < NAMES.0 && name.len() <= NAMES.1 {
+            own.insert(name.to_owned(), n);
+        }
     }
 }

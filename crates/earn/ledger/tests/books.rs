@@ -195,9 +195,13 @@ fn counters_are_kept_by_module_and_name() {
     ledger.meter(module("a")).count("asked", 2);
     ledger.meter(module("a")).count("asked", 3);
     ledger.meter(module("b")).count("asked", 1);
+    // A name comes from the module: it can not fill the memory with them.
+    (0..1_000).for_each(|n| ledger.meter(module("b")).count(&format!("name {n}"), 1));
+    ledger.meter(module("c")).count(&"n".repeat(65), 1);
     let counters = ledger.counters();
-    assert_eq!(counters[&(module("a"), "asked")], 5);
-    assert_eq!(counters[&(module("b"), "asked")], 1);
+    assert_eq!(counters[&module("a")]["asked"], 5);
+    assert_eq!((counters[&module("b")]["asked"], counters[&module("b")].len()), (1, 64));
+    assert!(counters[&module("c")].is_empty());
 }
 
 #[test]

@@ -31,11 +31,12 @@ pub enum NodeError {
 /// An order of the operator's. Only whoever holds the admin token gives one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Switches a module on, also a banned one.
+    /// Switches a module on, also a banned one, until it is reloaded or the host starts again.
     EnableModule(ModuleId),
-    /// Switches a module off. What it promised is kept.
+    /// Switches a module off, as long. What it promised is kept.
     DisableModule(ModuleId),
-    /// Reads a module's configuration again.
+    /// Reads the modules' configuration again, all of it, for the sake of this module: a ban of it ends,
+    /// and so does what an order switched. It may be new in the file, or gone from it.
     ReloadModule(ModuleId),
     /// Promises again after the host had stopped by itself.
     ResumePromising,

@@ -168,7 +168,8 @@ impl GatewayError {
             Self::Node(NodeError::Rpc { code, message, data }) => {
                 ErrorBody { code: *code, message: message.clone(), data: data.clone().unwrap_or(Value::Null) }
             }
-            Self::Refused(Refusal { accept: Some(accept), .. }) => {
+            Self::Refused(refusal @ Refusal { accept: Some(_), .. }) => {
+                let accept = refusal.accepted();
                 ErrorBody { code, message: self.to_string(), data: json!({"reason": reason, "accept": accept}) }
             }
             Self::RateLimited { retry_ms } => {

@@ -1,5 +1,6 @@
 //! The journal as the floors above see it. See [`queries`] for what they can ask.
 
+mod log;
 #[cfg(test)]
 mod measure;
 mod queries;
@@ -7,6 +8,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use log::{LogEntry, LogPage};
 pub(crate) use state::{Segment, Shared, State};
 
 use crate::{
@@ -235,6 +237,7 @@ impl Journal {
         let number = state.next_seq;
         state.next_seq += 1;
         state.index.settle(seq, fate.clone());
+        state.index.settled_by(number, seq);
         let now = self.0.shared.clock.now_ms();
         let gate = state.push(number, now, What::Settled(seq, fate), Some(permit));
         self.0.shared.wake.notify_one();

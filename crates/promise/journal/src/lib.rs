@@ -55,6 +55,6 @@ pub use error::JournalError;
 pub use guard::{Checked, Grant, Guard};
 pub use health::JournalHealth;
 pub use index::Shortage;
-pub use journal::{Bound, Journal};
+pub use journal::{Bound, Journal, LogEntry, LogPage};
 pub use record::{Recorded, SlotDuties};
 pub use storage::{FileStorage, Storage, StorageFile};

@@ -236,7 +236,11 @@ impl<'a> Replay<'a> {
                     .index
                     .apply(&bound.0)
                     .map_err(|scope| damaged(frame.offset, format!("{scope} has two values")))?,
-                Record::Settled { of, fate } => self.index.settle(of, fate),
+                Record::Settled { of, fate } => {
+                    if self.index.settle(of, fate) {
+                        self.index.settled_by(frame.seq, of);
+                    }
+                }
                 Record::Checkpoint(c) => {
                     self.index.floor = self.index.floor.max(c.floor);
                     self.index.watermarked |= c.watermarked;

@@ -124,12 +124,12 @@ async fn refusals_have_stable_codes_and_say_what_would_be_accepted() {
     };
     assert_eq!(refusal(h.promise(signed(1, 0, 2))).await.code, "conflict");
     let gap = refusal(h.promise(signed(1, 2, 1))).await;
-    assert_eq!((gap.code.as_str(), gap.accept.unwrap()["nonce"].as_u64()), ("nonce-gap", Some(1)));
+    assert_eq!((gap.code.as_str(), gap.accepted().unwrap()["nonce"].as_u64()), ("nonce-gap", Some(1)));
     let poor = refusal(h.promise(signed(2, 0, 10_000_000))).await;
-    assert_eq!((poor.code.as_str(), poor.accept.unwrap()["pool"].as_str()), ("exhausted", Some("balance")));
+    assert_eq!((poor.code.as_str(), poor.accepted().unwrap()["pool"].as_str()), ("exhausted", Some("balance")));
     let limits = tandem_journal::RoomLimits { gas: 30_000, ..JournalConfig::default().room };
     h.module.journal().set_room(limits).unwrap();
-    let full = refusal(h.promise(signed(3, 0, 1))).await.accept.unwrap();
+    let full = refusal(h.promise(signed(3, 0, 1))).await.accepted().unwrap();
     assert_eq!((full["pool"].as_str(), full["left"].as_u64()), (Some("gas"), Some(9_000)));
     let seal = h.own(SignerRef::Nobody, Body::Seal(Seal { key: h.key, items: vec![] }));
     assert_eq!(refusal(seal.clone()).await.code, "not-granted");

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use tandem_module::{Limits, Permission};
 use tandem_types::ModuleId;
 
+/// The longest that any module may be given for one call: five minutes.
+const LONGEST_MS: u64 = 300_000;
+
 /// Which modules run, and how much is borne from them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,6 +30,29 @@ pub struct HostConfig {
     pub cache_bytes: usize,
     /// Events that go into one transaction at most.
     pub batch: usize,
+    /// What a module gets at most, whatever its manifest asks.
+    pub limits: Maxima,
+}
+
+/// What any module gets at most. Without it a module could ask for so much time that no hang is ever
+/// one, or for so much room that it fills the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Maxima {
+    /// Milliseconds for one event.
+    pub event_ms: u64,
+    /// Milliseconds for one request.
+    pub request_ms: u64,
+    /// Requests at once.
+    pub concurrent_requests: u32,
+    /// Bytes in its store.
+    pub store_bytes: u64,
+}
+
+impl Default for Maxima {
+    fn default() -> Self {
+        Self { event_ms: 10_000, request_ms: 10_000, concurrent_requests: 4_096, store_bytes: 1 << 30 }
+    }
 }
 
 impl Default for HostConfig {
@@ -41,6 +67,7 @@ impl Default for HostConfig {
             sync_ms: 1_000,
             cache_bytes: 4 << 20,
             batch: 256,
+            limits: Maxima::default(),
         }
     }
 }
@@ -55,7 +82,7 @@ pub struct ModuleConfig {
     pub enabled: bool,
     /// What the operator grants. A module may do what it asks for and this list has, both.
     pub grant: Vec<Permission>,
-    /// Lowers the limits that the module's manifest asks for.
+    /// Lowers the limits that the module's manifest asks for, and that the host allows.
     pub limits: Option<LimitsConfig>,
     /// Commitments a second that it may ask for, of events and requests together.
     pub commits_per_second: u32,
@@ -79,7 +106,7 @@ impl Default for ModuleConfig {
     }
 }
 
-/// The operator's upper bounds; what is left out stays as the manifest says.
+/// The operator's upper bounds for one module; what is left out stays as manifest and host say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
@@ -94,18 +121,17 @@ pub struct LimitsConfig {
 }
 
 impl ModuleConfig {
-    /// The limits in force: the lower of what the manifest asks and the operator allows.
-    pub fn limits(&self, asked: &Limits) -> Limits {
+    /// The limits in force: the lowest of what the manifest asks, the host allows any module and the
+    /// operator allows this one.
+    pub fn limits(&self, asked: &Limits, host: &Maxima) -> Limits {
         let own = self.limits.clone().unwrap_or_default();
-        let low = |a: u64, b: Option<u64>| b.map_or(a, |b| b.min(a)).max(1);
+        let low = |asked: u64, host: u64, own: Option<u64>| asked.min(host).min(own.unwrap_or(u64::MAX)).max(1);
+        let at_once = asked.concurrent_requests.min(host.concurrent_requests);
         Limits {
-            event_ms: low(asked.event_ms, own.event_ms),
-            request_ms: low(asked.request_ms, own.request_ms),
-            concurrent_requests: own
-                .concurrent_requests
-                .map_or(asked.concurrent_requests, |b| b.min(asked.concurrent_requests))
-                .max(1),
-            store_bytes: low(asked.store_bytes, own.store_bytes),
+            event_ms: low(asked.event_ms, host.event_ms, own.event_ms),
+            request_ms: low(asked.request_ms, host.request_ms, own.request_ms),
+            concurrent_requests: at_once.min(own.concurrent_requests.unwrap_or(u32::MAX)).max(1),
+            store_bytes: low(asked.store_bytes, host.store_bytes, own.store_bytes),
         }
     }
 }
@@ -131,6 +157,15 @@ impl HostConfig {
         if self.cache_bytes < 64 << 10 {
             return Err("cache_bytes must be at least 64 KiB".into());
         }
+        let m = &self.limits;
+        if m.event_ms == 0 || m.request_ms == 0 || m.concurrent_requests == 0 || m.store_bytes == 0 {
+            return Err("limits: event_ms, request_ms, concurrent_requests and store_bytes must be at least 1".into());
+        }
+        if m.event_ms > LONGEST_MS || m.request_ms > LONGEST_MS {
+            return Err(format!(
+                "limits: event_ms and request_ms must be at most {LONGEST_MS}, or a hang is never seen"
+            ));
+        }
         if let Some((id, _)) = self.modules.iter().find(|(_, m)| !m.config.is_object()) {
             return Err(format!("modules.{id}.config must be a table"));
         }
@@ -138,5 +173,29 @@ impl HostConfig {
             return Err("modules: no module can have the house's name".into());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_of_manifest_host_and_operator_counts() {
+        let all = Limits { event_ms: u64::MAX, request_ms: 7, concurrent_requests: u32::MAX, store_bytes: 0 };
+        let mut own = ModuleConfig::default();
+        let host = Maxima::default();
+        let found = own.limits(&all, &host);
+        let want = Limits { event_ms: 10_000, request_ms: 7, concurrent_requests: 4_096, store_bytes: 1 };
+        assert_eq!(found, want);
+        own.limits = Some(LimitsConfig { event_ms: Some(50), request_ms: Some(u64::MAX), ..Default::default() });
+        assert_eq!(own.limits(&all, &host), Limits { event_ms: 50, ..want });
+    }
+
+    #[test]
+    fn a_host_that_would_never_see_a_hang_is_not_accepted() {
+        let with = |event_ms| HostConfig { limits: Maxima { event_ms, ..Default::default() }, ..Default::default() };
+        assert!(with(0).validate().is_err() && with(u64::MAX).validate().is_err());
+        with(LONGEST_MS).validate().unwrap();
     }
 }

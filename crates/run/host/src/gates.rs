@@ -1,7 +1,7 @@
 //! The ports as one instance of a module sees them: each checks the permission, the rate, and that
 //! the instance has not been abandoned.
 
-use crate::{channels::Channels, health::Counters, inputs::Grant};
+use crate::{channels::Channels, config::ModuleConfig, health::Counters, inputs::Grant};
 use alloy_primitives::{Address, B256, U256};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,10 +14,18 @@ use std::{
     time::Instant,
 };
 use tandem_module::{
-    Account, BlobParams, Commit, HeaderInfo, Meter, Permission, Pledge, Publish, Refusal, ServedSlot, Slots, State,
-    TxReport,
+    Account, BlobParams, Commit, HeaderInfo, Limits, Meter, Permission, Pledge, Publish, Refusal, ServedSlot, Slots,
+    State, TxReport,
 };
 use tandem_types::{BlockId, Body, Draft, Fate, Signed, Slot, SlotKey};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// More than all wei there will be. A larger charge could make a sum of the books overflow, and with it
+/// everybody's books.
+const MOST_WEI: U256 = U256::from_limbs([u64::MAX, u64::MAX, 0, 0]);
+
+/// Account reads that a module may have under way for each request that it may.
+const READS: usize = 2;
 
 /// What all gates of one instance share.
 pub(crate) struct Pass {
@@ -25,10 +33,34 @@ pub(crate) struct Pass {
     pub alive: AtomicBool,
     pub counters: Arc<Counters>,
     pub commits: Bucket,
+    /// What is booked follows what is committed to, and has its rate.
+    pub charges: Bucket,
     pub publishes: Bucket,
+    /// Account reads under way: the reader's queue is everybody's.
+    pub reads: Semaphore,
 }
 
 impl Pass {
+    pub(crate) fn new(grant: Grant, counters: Arc<Counters>, config: &ModuleConfig, limits: &Limits) -> Self {
+        Self {
+            grant,
+            alive: AtomicBool::new(true),
+            counters,
+            commits: Bucket::new(config.commits_per_second),
+            charges: Bucket::new(config.commits_per_second),
+            publishes: Bucket::new(config.publishes_per_second),
+            reads: Semaphore::new(READS * limits.concurrent_requests as usize),
+        }
+    }
+    fn read(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.allow(&Permission::State)?;
+        let busy = |_| Refusal::new("busy", "the module reads as many accounts as it may at once; try again");
+        self.reads.try_acquire().map_err(busy)
+    }
+    /// Whoever still holds a port holds a dead one from here on.
+    pub(crate) fn end(&self) {
+        self.alive.store(false, Ordering::Release);
+    }
     pub(crate) fn allow(&self, permission: &Permission) -> Result<(), Refusal> {
         self.alive()?;
         if self.grant.permissions.contains(permission) {
@@ -80,19 +112,19 @@ pub(crate) struct StateGate(pub Arc<Pass>, pub Arc<dyn State>);
 
 #[async_trait]
 impl State for StateGate {
-    async fn headers(&self) -> Result<Arc<Vec<HeaderInfo>>, Refusal> {
+    async fn headers(&self) -> Result<Vec<HeaderInfo>, Refusal> {
         self.0.allow(&Permission::State)?;
         self.1.headers().await
     }
     async fn account(&self, address: Address) -> Result<Account, Refusal> {
-        self.0.allow(&Permission::State)?;
+        let _place = self.0.read()?;
         self.1.account(address).await
     }
     async fn code_hash(&self, address: Address) -> Result<B256, Refusal> {
-        self.0.allow(&Permission::State)?;
+        let _place = self.0.read()?;
         self.1.code_hash(address).await
     }
-    async fn check(&self, raw: alloy_primitives::Bytes, timestamp: u64) -> Result<Arc<TxReport>, Refusal> {
+    async fn check(&self, raw: alloy_primitives::Bytes, timestamp: u64) -> Result<TxReport, Refusal> {
         self.0.allow(&Permission::State)?;
         self.1.check(raw, timestamp).await
     }
@@ -169,12 +201,20 @@ pub(crate) struct MeterGate(pub Arc<Pass>, pub Arc<dyn Meter>);
 
 impl Meter for MeterGate {
     fn charged(&self, seq: u64, wei: U256) {
-        if self.0.alive().is_ok() {
+        if self.0.alive().is_err() {
+            return;
+        }
+        // The journal has every price, and the next replay of it books what is missing.
+        if wei <= MOST_WEI && self.0.charges.take() {
             self.1.charged(seq, wei);
+        } else {
+            Counters::add(&self.0.counters.over_rate);
         }
     }
-    fn count(&self, name: &'static str, n: u64) {
-        self.1.count(name, n);
+    fn count(&self, name: &str, n: u64) {
+        if self.0.alive().is_ok() {
+            self.1.count(name, n);
+        }
     }
 }
 
@@ -196,7 +236,79 @@ impl Publish for PublishGate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
     use std::time::Duration;
+    use tandem_types::ModuleId;
+
+    fn pass(per_second: u32, permissions: &[Permission]) -> Arc<Pass> {
+        let permissions = permissions.iter().cloned().collect();
+        let grant = Grant { module: ModuleId::house(), permissions, signing_id: B256::ZERO };
+        let config = ModuleConfig { commits_per_second: per_second, ..Default::default() };
+        let limits = Limits { concurrent_requests: 3, ..Limits::default() };
+        Arc::new(Pass::new(grant, Arc::default(), &config, &limits))
+    }
+
+    /// A node that does not answer.
+    struct Silent;
+    #[async_trait]
+    impl State for Silent {
+        async fn headers(&self) -> Result<Vec<HeaderInfo>, Refusal> {
+            std::future::pending().await
+        }
+        async fn account(&self, _: Address) -> Result<Account, Refusal> {
+            std::future::pending().await
+        }
+        async fn check(&self, _: alloy_primitives::Bytes, _: u64) -> Result<TxReport, Refusal> {
+            std::future::pending().await
+        }
+        fn blob_params(&self, _: u64) -> BlobParams {
+            BlobParams::default()
+        }
+        async fn included(&self, _: B256) -> Option<BlockId> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_module_has_no_more_reads_under_way_than_it_may_and_gets_places_back() {
+        let gate = StateGate(pass(1, &[Permission::State]), Arc::new(Silent));
+        let mut reads: Vec<_> = (0..6).map(|_| gate.account(Address::ZERO)).collect();
+        assert!(reads.iter_mut().all(|r| r.as_mut().now_or_never().is_none()));
+        let refused = gate.account(Address::ZERO).now_or_never().unwrap().unwrap_err();
+        assert_eq!(refused.code, "busy");
+        drop(reads);
+        assert!(gate.account(Address::ZERO).now_or_never().is_none());
+        let forbidden = StateGate(pass(1, &[]), Arc::new(Silent)).account(Address::ZERO).now_or_never();
+        assert_eq!(forbidden.unwrap().unwrap_err().code, "not-permitted");
+    }
+
+    #[derive(Default)]
+    struct Books(Mutex<Vec<(u64, U256)>>);
+    impl Meter for Books {
+        fn charged(&self, seq: u64, wei: U256) {
+            self.0.lock().push((seq, wei));
+        }
+        fn count(&self, _: &str, n: u64) {
+            self.0.lock().push((n, U256::ZERO));
+        }
+    }
+
+    #[test]
+    fn charges_beyond_reason_or_rate_and_those_of_a_life_that_is_over_are_not_booked() {
+        let pass = pass(2, &[]);
+        let books = Arc::new(Books::default());
+        let gate = MeterGate(pass.clone(), books.clone());
+        gate.charged(1, U256::MAX);
+        gate.charged(2, MOST_WEI);
+        gate.charged(3, U256::ONE);
+        gate.charged(4, U256::ONE);
+        assert_eq!(*books.0.lock(), [(2, MOST_WEI), (3, U256::ONE)]);
+        assert_eq!(crate::health::read(&pass.counters.over_rate), 2);
+        pass.end();
+        gate.charged(5, U256::ONE);
+        gate.count("x", 6);
+        assert_eq!(books.0.lock().len(), 2);
+    }
 
     #[test]
     fn a_bucket_gives_its_rate_and_no_more() {

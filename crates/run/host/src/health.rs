@@ -1,9 +1,16 @@
 //! What a module did and what was borne from it, as plain numbers for pages and metrics.
 
+use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use serde::Serialize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 use tandem_types::{BlockId, ModuleId};
+
+/// Longer requests count as this long: ten minutes.
+const LONGEST_US: u64 = 600_000_000;
 
 /// Where a module is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -61,7 +68,7 @@ pub struct ModuleHealth {
     pub late: u64,
     /// Moments that it was too slow for.
     pub missed_moments: u64,
-    /// Commitments asked for that its rate refused.
+    /// Commitments and charges over its rate or bounds, which were refused.
     pub over_rate: u64,
     /// Publications dropped, over its rate or bounds.
     pub dropped_publishes: u64,
@@ -69,6 +76,10 @@ pub struct ModuleHealth {
     pub outbox: u64,
     /// Milliseconds of its thread used.
     pub busy_ms: u64,
+    /// Microseconds within which half of its requests were over, whichever way; none before the first.
+    pub p50_us: Option<u64>,
+    /// Microseconds within which 99 of 100 were.
+    pub p99_us: Option<u64>,
     /// Bytes in its store.
     pub store_bytes: u64,
     /// The last step of the chain that it handled.
@@ -101,6 +112,28 @@ pub(crate) struct Counters {
     pub busy_us: AtomicU64,
     pub strikes: AtomicU64,
     pub last_error: Mutex<Option<String>>,
+    pub latency: Latency,
+}
+
+/// How long requests took, in microseconds, to one part in a hundred.
+#[derive(Default)]
+pub(crate) struct Latency(Mutex<Option<Histogram<u64>>>);
+
+impl Latency {
+    pub(crate) fn note(&self, took: Duration) {
+        let mut kept = self.0.lock();
+        if kept.is_none() {
+            // The bounds are good ones; were they not, nothing would be shown.
+            *kept = Histogram::new_with_bounds(1, LONGEST_US, 2).ok();
+        }
+        if let Some(h) = kept.as_mut() {
+            h.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        }
+    }
+    /// The value below which this part of all is.
+    pub(crate) fn at(&self, part: f64) -> Option<u64> {
+        self.0.lock().as_ref().filter(|h| !h.is_empty()).map(|h| h.value_at_quantile(part))
+    }
 }
 
 impl Counters {

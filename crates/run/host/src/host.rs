@@ -5,7 +5,8 @@ use crate::{
     config::{HostConfig, ModuleConfig},
     health::ModuleHealth,
     inputs::{Blocks, Doors, Grant, Moment, Records},
-    native::{Factory, make},
+    instance::Kind,
+    native::NativeKind,
     store::Shelf,
     unit::{House, Spec, Unit, effective},
 };
@@ -18,7 +19,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tandem_module::{Clock, Manifest, Module, Refusal, Reply, Request, Slots, State};
+use tandem_module::{Clock, Module, Refusal, Reply, Request, Slots, State};
 use tandem_types::{ChainSpec, ModuleId};
 use thiserror::Error;
 use tokio::{
@@ -48,7 +49,13 @@ pub struct Ports {
 /// Built-in modules by name.
 #[derive(Clone, Default)]
 pub struct Registry {
-    factories: BTreeMap<String, Factory>,
+    built_in: BTreeMap<String, BuiltIn>,
+}
+
+#[derive(Clone)]
+struct BuiltIn {
+    content: String,
+    kind: Arc<dyn Kind>,
 }
 
 impl Registry {
@@ -56,20 +63,28 @@ impl Registry {
     pub fn new() -> Self {
         Self::default()
     }
-    /// Adds a module that is made from its own configuration, JSON text.
+    /// Adds native code that makes a module from its own configuration, JSON text. `content` is what
+    /// tells this code from other code of the same name, its version: see [`Self::with_kind`].
     pub fn with(
-        mut self,
+        self,
         name: &str,
+        content: &str,
         factory: impl Fn(&[u8]) -> Result<Arc<dyn Module>, String> + Send + Sync + 'static,
     ) -> Self {
-        self.factories.insert(name.to_owned(), Arc::new(factory));
+        self.with_kind(name, content, Arc::new(NativeKind::new(Arc::new(factory))))
+    }
+    /// Adds a module of any kind. `content` goes into the id that the module's own statements are
+    /// signed under, with the name that the operator gives it. It is the house's word, not the module's:
+    /// a version of built-in code, a hash of loaded code.
+    pub fn with_kind(mut self, name: &str, content: &str, kind: Arc<dyn Kind>) -> Self {
+        self.built_in.insert(name.to_owned(), BuiltIn { content: content.to_owned(), kind });
         self
     }
-    fn find(&self, name: &str) -> Result<Factory, HostError> {
-        if let Some(f) = self.factories.get(name) {
-            return Ok(f.clone());
+    fn find(&self, name: &str) -> Result<BuiltIn, HostError> {
+        if let Some(found) = self.built_in.get(name) {
+            return Ok(found.clone());
         }
-        let nearest = self.factories.keys().max_by(|a, b| {
+        let nearest = self.built_in.keys().max_by(|a, b| {
             let near = |k: &str| strsim::jaro_winkler(k, name);
             near(a).total_cmp(&near(b))
         });
@@ -77,7 +92,7 @@ impl Registry {
     }
 }
 
-/// A configuration that can not be applied. Nothing was changed.
+/// A configuration that can not be applied. Nothing was changed, but for [`HostError::Interrupted`].
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum HostError {
     /// A number or name is out of its bounds.
@@ -109,6 +124,9 @@ pub enum HostError {
         /// The other.
         second: ModuleId,
     },
+    /// The change ended before it was whole; the process is ending.
+    #[error("the change was not made: {0}")]
+    Interrupted(String),
     /// The folder for the modules' stores can not be made.
     #[error("{path}: {why}")]
     Folder {
@@ -128,7 +146,9 @@ struct Running {
 }
 
 /// Runs modules.
-pub struct Host {
+pub struct Host(Arc<Inner>);
+
+struct Inner {
     ports: Ports,
     registry: Registry,
     folder: PathBuf,
@@ -142,7 +162,7 @@ pub struct Host {
 impl Host {
     /// A host without modules; [`Host::apply`] brings them. Their stores are files in `folder`.
     pub fn new(ports: Ports, registry: Registry, folder: PathBuf) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             ports,
             registry,
             folder,
@@ -151,15 +171,76 @@ impl Host {
             running: Mutex::new((HostConfig::default(), BTreeMap::new())),
             routes: ArcSwap::default(),
             units: ArcSwap::default(),
-        }
+        }))
     }
 
     /// Brings the modules to what a configuration says: starts, stops, and reloads those whose own part
     /// changed. Also lifts the ban of a module that was banned. Must run on a tokio runtime.
     ///
+    /// The change goes on to its end also where this future is dropped: half of one would leave modules
+    /// that run and that nobody knows of. Changes are made one after the other.
+    ///
     /// # Errors
-    /// See [`HostError`]; then nothing was changed.
+    /// See [`HostError`].
     pub async fn apply(&self, config: HostConfig) -> Result<(), HostError> {
+        self.change(config, None).await
+    }
+
+    /// As [`Self::apply`], for the sake of one module: bans of others stay, unless their own part or the
+    /// host's rules changed.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub async fn apply_for(&self, config: HostConfig, module: &ModuleId) -> Result<(), HostError> {
+        self.change(config, Some(module.clone())).await
+    }
+
+    async fn change(&self, config: HostConfig, pardon: Option<ModuleId>) -> Result<(), HostError> {
+        let inner = self.0.clone();
+        let change = tokio::spawn(async move { inner.apply(config, pardon).await });
+        change.await.unwrap_or_else(|e| Err(HostError::Interrupted(e.to_string())))
+    }
+
+    /// Stops all modules; goes on to its end like [`Self::apply`].
+    pub async fn stop(&self) {
+        let inner = self.0.clone();
+        if let Err(error) = tokio::spawn(async move { inner.stop().await }).await {
+            tracing::error!(%error, "the modules were not stopped in order");
+        }
+    }
+
+    /// Answers a request by the module that declared its method.
+    ///
+    /// # Errors
+    /// The module's refusal, or the host's: `unknown-method`, `module-down`, `busy`, `late`,
+    /// `module-failed`.
+    pub async fn request(&self, method: &str, request: Request) -> Result<Reply, Refusal> {
+        let Some(unit) = self.0.routes.load().get(method).cloned() else {
+            return Err(Refusal::new("unknown-method", format!("no module here answers {method:?}")));
+        };
+        unit.request(request).await
+    }
+
+    /// Which module answers a method.
+    pub fn answers(&self, method: &str) -> Option<ModuleId> {
+        self.0.routes.load().get(method).map(|u| u.spec.id.clone())
+    }
+    /// Tells the modules of a moment. Never waits; a module that is too slow misses it.
+    pub fn moment(&self, moment: &Moment) {
+        self.0.units.load().iter().for_each(|u| u.moment(moment));
+    }
+    /// Listens to a module's channel; one that lags loses the oldest messages.
+    pub fn subscribe(&self, module: &ModuleId, channel: &str) -> Option<broadcast::Receiver<Bytes>> {
+        self.0.channels.subscribe(module, channel)
+    }
+    /// Health and load of all modules, by name.
+    pub fn health(&self) -> Vec<ModuleHealth> {
+        self.0.units.load().iter().map(|u| u.health()).collect()
+    }
+}
+
+impl Inner {
+    async fn apply(&self, config: HostConfig, pardon: Option<ModuleId>) -> Result<(), HostError> {
         config.validate().map_err(HostError::Config)?;
         let mut running = self.running.lock().await;
         let mut specs = Vec::new();
@@ -175,8 +256,9 @@ impl Host {
         let mut old = std::mem::take(units);
         for spec in specs {
             let id = spec.id.clone();
+            let is_pardoned = pardon.as_ref().is_none_or(|p| *p == id);
             let next = match old.remove(&id) {
-                Some(r) if same_rules && r.config == spec.config && !r.unit.is_banned() => r,
+                Some(r) if same_rules && r.config == spec.config && !(is_pardoned && r.unit.is_banned()) => r,
                 was => self.replace(was, spec, &config).await,
             };
             units.insert(id, next);
@@ -189,43 +271,13 @@ impl Host {
         Ok(())
     }
 
-    /// Stops all modules.
-    pub async fn stop(&self) {
+    async fn stop(&self) {
         let mut running = self.running.lock().await;
         self.routes.store(Arc::default());
         for gone in std::mem::take(&mut running.1).into_values() {
             end(gone).await;
         }
         self.units.store(Arc::default());
-    }
-
-    /// Answers a request by the module that declared its method.
-    ///
-    /// # Errors
-    /// The module's refusal, or the host's: `unknown-method`, `module-down`, `busy`, `late`,
-    /// `module-failed`.
-    pub async fn request(&self, method: &str, request: Request) -> Result<Reply, Refusal> {
-        let Some(unit) = self.routes.load().get(method).cloned() else {
-            return Err(Refusal::new("unknown-method", format!("no module here answers {method:?}")));
-        };
-        unit.request(request).await
-    }
-
-    /// Which module answers a method.
-    pub fn answers(&self, method: &str) -> Option<ModuleId> {
-        self.routes.load().get(method).map(|u| u.spec.id.clone())
-    }
-    /// Tells the modules of a moment. Never waits; a module that is too slow misses it.
-    pub fn moment(&self, moment: &Moment) {
-        self.units.load().iter().for_each(|u| u.moment(moment));
-    }
-    /// Listens to a module's channel; one that lags loses the oldest messages.
-    pub fn subscribe(&self, module: &ModuleId, channel: &str) -> Option<broadcast::Receiver<Bytes>> {
-        self.channels.subscribe(module, channel)
-    }
-    /// Health and load of all modules, by name.
-    pub fn health(&self) -> Vec<ModuleHealth> {
-        self.units.load().iter().map(|u| u.health()).collect()
     }
 
     fn publish(&self, units: &BTreeMap<ModuleId, Running>) {
@@ -262,44 +314,26 @@ impl Host {
         if config.factory.is_empty() {
             config.factory = id.to_string();
         }
-        let factory = self.registry.find(&config.factory)?;
+        let BuiltIn { content, kind } = self.registry.find(&config.factory)?;
         let refused = |why| HostError::Refused { module: id.clone(), why };
-        let manifest = probe(factory.clone(), config.config.to_string(), host.start_ms).await.map_err(refused)?;
-        let signing_id = signing_id(id, &config.factory, &manifest);
+        let within = Duration::from_millis(host.start_ms);
+        let manifest = kind.manifest(config.config.to_string().into(), within).await.map_err(refused)?;
+        let signing_id = signing_id(id, &config.factory, &content);
         let grant = Grant { module: id.clone(), permissions: effective(&manifest, &config), signing_id };
-        let limits = config.limits(&manifest.limits);
-        Ok(Spec { id: id.clone(), config, manifest, factory, grant, limits })
+        let limits = config.limits(&manifest.limits, &host.limits);
+        Ok(Spec { id: id.clone(), config, manifest, kind, grant, limits })
     }
 }
 
-/// The id of a module's own statements: its configured name and its content, which for a built-in
-/// module is its code's name and version.
-fn signing_id(id: &ModuleId, factory: &str, manifest: &Manifest) -> B256 {
+/// The id of a module's own statements: the name that the operator gave it, and what the house says of
+/// its content. What the module says of itself has no part in it.
+fn signing_id(id: &ModuleId, factory: &str, content: &str) -> B256 {
     let mut h = Keccak256::new();
-    for part in ["tandem/module/v1", id.as_str(), factory, &manifest.name, &manifest.version] {
+    for part in ["tandem/module/v2", id.as_str(), factory, content] {
         h.update((part.len() as u64).to_be_bytes());
         h.update(part);
     }
     h.finalize()
-}
-
-/// Makes the module once, in a thread that may hang, for its manifest.
-async fn probe(factory: Factory, config: String, ms: u64) -> Result<Manifest, String> {
-    let (send, receive) = tokio::sync::oneshot::channel();
-    let body = move || {
-        let made = make(&factory, config.as_bytes());
-        let manifest = made.and_then(|m| {
-            let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| m.manifest()));
-            asked.map_err(|p| format!("it panicked at its manifest: {}", crate::native::words(p.as_ref())))
-        });
-        let _ = send.send(manifest);
-    };
-    std::thread::Builder::new().name("module-probe".into()).spawn(body).map_err(|e| format!("no thread: {e}"))?;
-    match tokio::time::timeout(Duration::from_millis(ms), receive).await {
-        Ok(Ok(manifest)) => manifest,
-        Ok(Err(_)) => Err("its thread ended while it was made".into()),
-        Err(_) => Err(format!("it was not made within {ms} ms")),
-    }
 }
 
 fn check_routes(specs: &[Spec]) -> Result<(), HostError> {
@@ -318,10 +352,12 @@ fn check_routes(specs: &[Spec]) -> Result<(), HostError> {
     Ok(())
 }
 
-async fn end(running: Running) {
+async fn end(mut running: Running) {
     running.unit.stop();
     // It only has to commit at most; its thread is not waited for.
-    if tokio::time::timeout(Duration::from_secs(5), running.task).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(5), &mut running.task).await.is_err() {
         tracing::warn!(module = %running.unit.spec.id, "a module's supervisor did not end in time");
+        // Two of one module would feed it twice.
+        running.task.abort();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Blocks and journal records are **logs**: each module reads them from its own cursor, at its own
 //! pace, so that a slow module needs no queue. What only matters now (slot phases, provisional fates)
-//! is a [`Moment`] and may be missed by a module that is down.
+//! is a [`Moment`] and may be missed by a module that is down. Final fates are in the journal's log.
 
 use alloy_primitives::B256;
 use async_trait::async_trait;
@@ -85,7 +85,7 @@ pub struct RecordEntry {
 pub enum RecordEvent {
     /// The module made this commitment.
     Bound(Box<Signed>),
-    /// One of its commitments has met its end.
+    /// The end of one of its commitments was recorded.
     Fate {
         /// The commitment's number.
         of: u64,
@@ -100,7 +100,7 @@ pub enum RecordEvent {
 #[async_trait]
 pub trait Records: Send + Sync + 'static {
     /// At most `limit` records of `module` with a number above `after`, in order. Only records whose
-    /// signature may leave: synced and signed.
+    /// signature may leave: synced and signed. Nothing at or below the page's `upto` may be told later.
     async fn after(&self, module: &ModuleId, after: u64, limit: usize) -> Result<Page<RecordEntry>, SourceError>;
     /// Changes when records were added.
     fn changed(&self) -> watch::Receiver<u64>;
@@ -118,7 +118,8 @@ pub enum Moment {
         /// Its proposer, where it is one served here.
         proposer: Option<BlsPublicKey>,
     },
-    /// A commitment's fate, as far as it is known.
+    /// A commitment's fate, as far as it is known. A final one may be told here, too; modules have it
+    /// from [`Records`].
     Fate {
         /// Whose commitment.
         module: ModuleId,

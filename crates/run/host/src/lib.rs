@@ -4,7 +4,7 @@
 //!   ([`Host::request`]), shows their health
 //! - [`inputs`]: what the floors around feed it: blocks and journal records as logs that each module
 //!   reads at its own pace, and moments that pass
-//! - [`Instance`]: one running module of any kind; [`native`] is the kind that is here
+//! - [`Kind`] and [`Instance`]: what starts a module, and one that runs; [`native`] is the kind that is here
 //! - [`store`]: a module's keys, cursors and outbox, in one transaction
 //! - [`gates`]: the ports as a module sees them: permission, rate, and an end when it is abandoned
 //!
@@ -16,6 +16,9 @@
 //! - A panic is caught at the boundary of the call. A module that does not give its thread back is
 //!   abandoned: its thread is left behind, its ports are dead, a new instance starts after a back-off.
 //!   After the third strike within the time of forgiveness it is banned until it is reloaded.
+//! - A final fate is told once the module is there again, however long that takes within the time for
+//!   which the journal remembers it.
+//! - A change of the configuration is made whole, whether or not whoever asked for it waits.
 //! - Queues are bounded, requests at once are limited, drafts and publications have rates, the store
 //!   has a size.
 //!
@@ -39,11 +42,11 @@ pub mod tx;
 mod unit;
 
 pub use channels::Channels;
-pub use config::{HostConfig, ModuleConfig};
+pub use config::{HostConfig, LimitsConfig, Maxima, ModuleConfig};
 pub use health::{ModuleHealth, Phase};
 pub use host::{Host, HostError, Ports, Registry};
 pub use inputs::{
     BlockEntry, BlockEvent, Blocks, Doors, Grant, Moment, Page, RecordEntry, RecordEvent, Records, Ring, SourceError,
 };
-pub use instance::{Instance, Stop};
+pub use instance::{Instance, Kind, Life, Stop};
 pub use state_port::StatePort;

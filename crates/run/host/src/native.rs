@@ -6,10 +6,11 @@
 use crate::{
     gates::Pass,
     health::Counters,
-    instance::{Instance, Stop},
+    instance::{Instance, Kind, Life, Stop},
     tx::TxBuf,
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::FutureExt;
 use std::{
     any::Any,
@@ -23,11 +24,46 @@ use std::{
     task::{self, Poll},
     time::{Duration, Instant},
 };
-use tandem_module::{Context, Delivery, Limits, Module, ModuleTx, Refusal, Reply, Request};
+use tandem_module::{Context, Delivery, Limits, Manifest, Module, ModuleTx, Reply, Request};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Makes a module from its configuration (JSON text), or says what is wrong with that.
 pub type Factory = Arc<dyn Fn(&[u8]) -> Result<Arc<dyn Module>, String> + Send + Sync>;
+
+/// The native kind of one built-in module.
+pub struct NativeKind(Factory);
+
+impl NativeKind {
+    /// Of modules that this makes.
+    pub fn new(factory: Factory) -> Self {
+        Self(factory)
+    }
+}
+
+#[async_trait]
+impl Kind for NativeKind {
+    /// Makes the module once, in a thread that may hang.
+    async fn manifest(&self, config: Bytes, within: Duration) -> Result<Manifest, String> {
+        let (send, receive) = oneshot::channel();
+        let factory = self.0.clone();
+        let body = move || {
+            let manifest = make(&factory, &config).and_then(|m| {
+                let asked = catch_unwind(AssertUnwindSafe(|| m.manifest()));
+                asked.map_err(|p| format!("it panicked at its manifest: {}", words(p.as_ref())))
+            });
+            let _ = send.send(manifest);
+        };
+        std::thread::Builder::new().name("module-probe".into()).spawn(body).map_err(|e| format!("no thread: {e}"))?;
+        match tokio::time::timeout(within, receive).await {
+            Ok(Ok(manifest)) => manifest,
+            Ok(Err(_)) => Err("its thread ended while it was made".into()),
+            Err(_) => Err(format!("it was not made within {} ms", within.as_millis())),
+        }
+    }
+    async fn start(&self, life: Life) -> Result<Box<dyn Instance>, String> {
+        Ok(Box::new(Native::start(self.0.clone(), life).await?))
+    }
+}
 
 /// How often a thread shows that it is there.
 const BEAT: Duration = Duration::from_millis(20);
@@ -61,7 +97,7 @@ const ENDED: u8 = 2;
 
 impl Pulse {
     fn leave(&self) {
-        self.pass.alive.store(false, Ordering::Release);
+        self.pass.end();
         if self.thread.compare_exchange(RUNNING, LEFT, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             Counters::add(&self.pass.counters.stuck_threads);
         }
@@ -81,8 +117,7 @@ pub struct Native {
 
 impl Drop for Native {
     fn drop(&mut self) {
-        // Whoever still holds a port of it holds a dead one.
-        self.pulse.pass.alive.store(false, Ordering::Release);
+        self.pulse.pass.end();
         self.pulse.quit.notify_one();
     }
 }
@@ -99,13 +134,13 @@ impl Drop for AtEnd {
 }
 
 /// The words of a panic.
-pub(crate) fn words(panic: &(dyn Any + Send)) -> String {
+fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
 }
 
 /// Makes a module, catching its panics.
-pub(crate) fn make(factory: &Factory, config: &[u8]) -> Result<Arc<dyn Module>, String> {
+fn make(factory: &Factory, config: &[u8]) -> Result<Arc<dyn Module>, String> {
     match catch_unwind(AssertUnwindSafe(|| factory(config))) {
         Ok(made) => made,
         Err(panic) => Err(format!("it panicked while it was made: {}", words(panic.as_ref()))),
@@ -113,18 +148,13 @@ pub(crate) fn make(factory: &Factory, config: &[u8]) -> Result<Arc<dyn Module>, 
 }
 
 impl Native {
-    /// Starts a thread that makes the module and serves it. Gives up after `start`.
+    /// Starts a thread that makes the module and serves it. Gives up when its time is over.
     ///
     /// # Errors
     /// A sentence: the thread could not be started, the module refused its configuration, panicked, or
     /// took too long.
-    pub(crate) async fn start(
-        factory: Factory,
-        context: Context,
-        limits: Limits,
-        pass: Arc<Pass>,
-        start: Duration,
-    ) -> Result<Self, String> {
+    async fn start(factory: Factory, life: Life) -> Result<Self, String> {
+        let Life { context, limits, pass, within } = life;
         // As many jobs as requests at once, and one for events: more are turned away, not queued.
         let at_once = limits.concurrent_requests as usize;
         let (jobs, queue) = mpsc::channel(at_once + 1);
@@ -157,13 +187,13 @@ impl Native {
             }
         };
         std::thread::Builder::new().name(name).spawn(body).map_err(|e| format!("no thread: {e}"))?;
-        match tokio::time::timeout(start, made).await {
+        match tokio::time::timeout(within, made).await {
             Ok(Ok(Ok(()))) => Ok(Self { jobs, places, pulse }),
             Ok(Ok(Err(e))) => Err(e),
             Ok(Err(_)) => Err("its thread ended while it was made".into()),
             Err(_) => {
                 pulse.leave();
-                Err(format!("it was not made within {} ms", start.as_millis()))
+                Err(format!("it was not made within {} ms", within.as_millis()))
             }
         }
     }
@@ -254,16 +284,6 @@ impl<F: Future> Future for Metered<'_, F> {
     }
 }
 
-impl Native {
-    /// Ends it: its ports are dead at once, its requests are dropped. Waits until its thread has let go
-    /// of everything; the caller bounds that.
-    pub(crate) async fn end(&self) {
-        self.pulse.pass.alive.store(false, Ordering::Release);
-        self.pulse.quit.notify_one();
-        self.pulse.done.notified().await;
-    }
-}
-
 #[async_trait]
 impl Instance for Native {
     async fn events(&self, batch: Vec<Delivery>, tx: TxBuf) -> Result<TxBuf, Stop> {
@@ -289,9 +309,9 @@ impl Instance for Native {
     fn abandon(&self) {
         self.pulse.leave();
     }
-}
-
-/// A refusal for a module that is not there.
-pub(crate) fn down(module: &tandem_types::ModuleId, why: &str) -> Refusal {
-    Refusal::new("module-down", format!("module {module} {why}; what it promised is kept all the same"))
+    async fn end(&self) {
+        self.pulse.pass.end();
+        self.pulse.quit.notify_one();
+        self.pulse.done.notified().await;
+    }
 }

@@ -2,7 +2,6 @@
 
 use alloy_primitives::{Address, B256};
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use tandem_module::{Account, BlobParams, HeaderInfo, Refusal, State, TxReport};
 use tandem_state::{ChainState, Header, StateError};
@@ -15,23 +14,18 @@ const BLOB_CHECKS: usize = 1;
 /// Blob checks that may wait.
 const BLOB_QUEUE: usize = 16;
 
-/// Headers in the reader's words and in the port's.
-type Translated = (Arc<Vec<Header>>, Arc<Vec<HeaderInfo>>);
-
 /// Gives modules what the operator's node says.
 pub struct StatePort {
     chain: Arc<ChainState>,
     blob_checks: Arc<Semaphore>,
     blob_queue: Arc<Semaphore>,
-    /// The headers as they were last, in the reader's words and in the port's.
-    headers: Mutex<Translated>,
 }
 
 impl StatePort {
     /// A port over a reader.
     pub fn new(chain: Arc<ChainState>) -> Self {
         let (blob_checks, blob_queue) = (Arc::new(Semaphore::new(BLOB_CHECKS)), Arc::new(Semaphore::new(BLOB_QUEUE)));
-        Self { chain, blob_checks, blob_queue, headers: Mutex::default() }
+        Self { chain, blob_checks, blob_queue }
     }
 }
 
@@ -70,17 +64,12 @@ fn refusal(e: &StateError) -> Refusal {
 
 #[async_trait]
 impl State for StatePort {
-    async fn headers(&self) -> Result<Arc<Vec<HeaderInfo>>, Refusal> {
+    async fn headers(&self) -> Result<Vec<HeaderInfo>, Refusal> {
         let headers = self.chain.headers();
         if headers.is_empty() {
             return Err(refusal(&StateError::NoHead));
         }
-        let mut last = self.headers.lock();
-        if !Arc::ptr_eq(&last.0, &headers) {
-            let infos = Arc::new(headers.iter().map(info).collect());
-            *last = (headers, infos);
-        }
-        Ok(last.1.clone())
+        Ok(headers.iter().map(info).collect())
     }
     async fn account(&self, address: Address) -> Result<Account, Refusal> {
         let a = self.chain.account(address).await.map_err(|e| refusal(&e))?;
@@ -89,7 +78,7 @@ impl State for StatePort {
     async fn code_hash(&self, address: Address) -> Result<B256, Refusal> {
         self.chain.code_hash(address).await.map_err(|e| refusal(&e))
     }
-    async fn check(&self, raw: alloy_primitives::Bytes, timestamp: u64) -> Result<Arc<TxReport>, Refusal> {
+    async fn check(&self, raw: alloy_primitives::Bytes, timestamp: u64) -> Result<TxReport, Refusal> {
         let bad = |e: tandem_state::CheckError| Refusal::new(e.code(), e.to_string());
         let report = if raw.first() == Some(&3) {
             let Ok(_queued) = self.blob_queue.try_acquire() else {
@@ -107,12 +96,12 @@ impl State for StatePort {
         } else {
             self.chain.check(&raw, timestamp).map_err(bad)?
         };
-        Ok(Arc::new(TxReport {
+        Ok(TxReport {
             facts: report.facts,
             canonical: report.canonical,
             pooled: report.pooled,
             min_gas: report.min_gas,
-        }))
+        })
     }
     fn blob_params(&self, timestamp: u64) -> BlobParams {
         let p = self.chain.blob_params(timestamp);

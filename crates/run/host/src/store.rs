@@ -44,6 +44,9 @@ pub enum StoreError {
         /// What it may hold.
         limit: u64,
     },
+    /// The step belongs to a life of the module that is over: the one after it has read the store since.
+    #[error("the module was started again since; what its earlier life still wrote is not kept")]
+    Over,
     /// An earlier read failed, so nothing that builds on it is kept.
     #[error("the module's store could not be read earlier; reload the module once the disk is well")]
     Unreadable,
@@ -88,6 +91,19 @@ pub struct Step {
     pub done: Vec<u64>,
     /// Whether it must be on the disk before anything leaves.
     pub sync: bool,
+    /// The life of the module that it belongs to, see [`Store::begin`].
+    pub life: u64,
+}
+
+/// What a life of the module begins with.
+#[derive(Debug)]
+pub struct Begun {
+    /// Its number. Only the newest life's steps are taken.
+    pub life: u64,
+    /// The cursors as committed.
+    pub cursors: Cursors,
+    /// Drafts whose outcome was not handled yet, in order.
+    pub outbox: BTreeMap<u64, Draft>,
 }
 
 /// One module's store.
@@ -98,8 +114,13 @@ pub struct Store {
     bytes: AtomicU64,
     /// Whether anything may be in [`DONE`]: modules that draft only at requests never have.
     has_done: AtomicBool,
-    /// As committed; held over a commit, so that who reads them waits for one that is under way.
-    cursors: Mutex<Cursors>,
+    /// Held over a commit, so that a life that begins waits for one that is under way.
+    committed: Mutex<Committed>,
+}
+
+struct Committed {
+    life: u64,
+    cursors: Cursors,
 }
 
 /// The open stores of a host. A file can be open once only, and an instance that was left behind may
@@ -151,13 +172,20 @@ impl Store {
             broken: AtomicBool::new(false),
             bytes: AtomicU64::new(cursors.bytes),
             has_done: AtomicBool::new(has_done),
-            cursors: Mutex::new(cursors),
+            committed: Mutex::new(Committed { life: 0, cursors }),
         })
     }
 
-    /// The cursors as committed. Waits for a commit that is under way.
-    pub fn cursors(&self) -> Cursors {
-        *self.cursors.lock()
+    /// Begins a life of the module. Waits for a commit that is under way; one of an earlier life that
+    /// has not begun is refused from here on, because what it builds on is read again now.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn begin(&self) -> Result<Begun, StoreError> {
+        let mut committed = self.committed.lock();
+        let outbox = self.outbox()?;
+        committed.life += 1;
+        Ok(Begun { life: committed.life, cursors: committed.cursors, outbox })
     }
 
     /// Bytes in keys and values.
@@ -165,11 +193,7 @@ impl Store {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Drafts whose outcome was not handled yet, in order.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn outbox(&self) -> Result<BTreeMap<u64, Draft>, StoreError> {
+    fn outbox(&self) -> Result<BTreeMap<u64, Draft>, StoreError> {
         let table = self.db.begin_read()?.open_table(OUTBOX)?;
         let mut out = BTreeMap::new();
         for entry in table.range(0..)? {
@@ -195,7 +219,10 @@ impl Store {
         if self.broken.load(Ordering::Relaxed) {
             return Err(StoreError::Unreadable);
         }
-        let mut committed = self.cursors.lock();
+        let mut committed = self.committed.lock();
+        if step.life != committed.life {
+            return Err(StoreError::Over);
+        }
         let mut tx = self.db.begin_write()?;
         // A file on the disk takes both; refused only for other kinds of storage.
         let durability = if step.sync { Durability::Immediate } else { Durability::None };
@@ -224,7 +251,7 @@ impl Store {
         }
         tx.commit()?;
         self.bytes.store(cursors.bytes, Ordering::Relaxed);
-        *committed = cursors;
+        committed.cursors = cursors;
         Ok(cursors)
     }
 
@@ -311,5 +338,59 @@ impl StoreRead for Store {
     fn scan(&self, prefix: &[u8], limit: u32) -> Vec<(Bytes, Bytes)> {
         let read = || scan(&self.db.begin_read()?.open_table(KEYS)?, prefix, limit);
         self.ok(read()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::B256;
+    use tandem_types::{Body, Custom, SignerRef};
+
+    fn draft(text: &str) -> Draft {
+        let body = Custom { tag: B256::ZERO, scope: None, body: text.as_bytes().to_vec().into() };
+        Draft { signer: SignerRef::Nobody, body: Body::Custom(body), attachments: Vec::new() }
+    }
+
+    fn step(life: u64, text: &str) -> Step {
+        let keys = BTreeMap::from([(Bytes::from_static(b"k"), Some(Bytes::copy_from_slice(text.as_bytes())))]);
+        let writes = Writes { keys, drafts: vec![(0, draft(text))], next_draft: 1, publishes: Vec::new() };
+        let cursors = Cursors { journal: 7, delivery: 1, next_draft: 1, ..Default::default() };
+        Step { writes, cursors, life, ..Default::default() }
+    }
+
+    #[test]
+    fn a_commit_that_an_earlier_life_left_behind_is_refused_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(&dir.path().join("s"), 1 << 20, 1 << 20).unwrap());
+        let first = store.begin().unwrap();
+        // The first life ends while its commit is queued; the next one reads the cursors before it runs.
+        let second = store.begin().unwrap();
+        assert_eq!(first.cursors, second.cursors);
+        assert!(matches!(store.commit(&step(first.life, "late")), Err(StoreError::Over)));
+        assert_eq!((store.get(b"k"), store.bytes()), (None, 0));
+        let done = store.commit(&step(second.life, "in time")).unwrap();
+        assert_eq!(store.get(b"k").unwrap(), "in time");
+        let third = store.begin().unwrap();
+        assert_eq!((third.cursors, third.outbox), (done, BTreeMap::from([(0, draft("in time"))])));
+    }
+
+    #[test]
+    fn a_life_that_begins_waits_for_the_commit_that_is_under_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(&dir.path().join("s"), 1 << 20, 1 << 20).unwrap());
+        for _ in 0..50 {
+            let life = store.begin().unwrap().life;
+            let (committing, beginning) = (store.clone(), store.clone());
+            let a = std::thread::spawn(move || committing.commit(&step(life, "x")));
+            let b = std::thread::spawn(move || beginning.begin().unwrap());
+            let (committed, begun) = (a.join().unwrap(), b.join().unwrap());
+            // Whichever came first, the new life has seen exactly what was committed.
+            match committed {
+                Ok(cursors) => assert_eq!((begun.cursors, begun.outbox.len()), (cursors, 1)),
+                Err(StoreError::Over) => assert_eq!(begun.cursors, store.begin().unwrap().cursors),
+                Err(other) => panic!("{other}"),
+            }
+        }
     }
 }

@@ -8,12 +8,11 @@ mod sources;
 use crate::{
     channels::Channels,
     config::{HostConfig, ModuleConfig},
-    gates::{Bucket, CommitGate, MeterGate, Pass, PublishGate, SlotsGate, StateGate},
+    gates::{CommitGate, MeterGate, Pass, PublishGate, SlotsGate, StateGate},
     health::{Counters, ModuleHealth, Phase, read},
     host::Ports,
     inputs::{Grant, Moment},
-    instance::Instance,
-    native::{Factory, Native},
+    instance::{Instance, Kind, Life},
     store::{Cursors, Shelf, Store, StoreError},
 };
 use arc_swap::ArcSwapOption;
@@ -28,7 +27,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tandem_module::{Context, Limits, Manifest, Trigger};
+use tandem_module::{Context, Limits, Manifest, Need, Trigger};
 use tandem_types::ModuleId;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -46,7 +45,7 @@ pub(crate) struct Spec {
     pub id: ModuleId,
     pub config: ModuleConfig,
     pub manifest: Manifest,
-    pub factory: Factory,
+    pub kind: Arc<dyn Kind>,
     pub grant: Grant,
     pub limits: Limits,
 }
@@ -59,6 +58,13 @@ impl Spec {
         self.manifest.triggers.iter().filter_map(|t| match t {
             Trigger::Request(m) => Some(m.as_str()),
             _ => None,
+        })
+    }
+    /// What it needs of each block, if it is called at blocks.
+    fn needs(&self) -> impl Iterator<Item = &Need> {
+        self.manifest.triggers.iter().flat_map(|t| match t {
+            Trigger::Block(needs) => needs.as_slice(),
+            _ => &[],
         })
     }
     fn text(&self) -> Bytes {
@@ -81,7 +87,7 @@ pub(crate) struct House {
 pub(crate) struct Unit {
     pub spec: Spec,
     house: House,
-    instance: ArcSwapOption<Native>,
+    instance: ArcSwapOption<Box<dyn Instance>>,
     phase: RwLock<Phase>,
     counters: Arc<Counters>,
     /// For health; the store's own are what counts.
@@ -141,6 +147,8 @@ impl Unit {
     pub(crate) fn moment(&self, moment: &Moment) {
         let wanted = match moment {
             Moment::Slot { .. } => self.spec.wants(|t| matches!(t, Trigger::Slot)),
+            // It has it from the journal, so that none is missed.
+            Moment::Fate { is_final: true, .. } => false,
             Moment::Fate { module, .. } => *module == self.spec.id && self.spec.wants(|t| matches!(t, Trigger::Fate)),
         };
         if wanted && self.moments.try_send(moment.clone()).is_err() {
@@ -196,19 +204,15 @@ impl Unit {
             Ok(s) => s,
             Err(e) => return End::Strike(e.to_string()),
         };
-        let pass = Arc::new(Pass {
-            grant: self.spec.grant.clone(),
-            alive: AtomicBool::new(true),
-            counters: self.counters.clone(),
-            commits: Bucket::new(self.spec.config.commits_per_second),
-            publishes: Bucket::new(self.spec.config.publishes_per_second),
-        });
+        let pass =
+            Arc::new(Pass::new(self.spec.grant.clone(), self.counters.clone(), &self.spec.config, &self.spec.limits));
+        // However this life ends, and also where it is dropped: its ports end with it.
+        let _over = Over(pass.clone());
         let context = self.context(&pass, &store);
         let commit = context.commit.clone();
-        let start = Duration::from_millis(self.house.config.start_ms);
-        let made =
-            Native::start(self.spec.factory.clone(), context, self.spec.limits.clone(), pass.clone(), start).await;
-        let instance = match made {
+        let within = Duration::from_millis(self.house.config.start_ms);
+        let life = Life { context, limits: self.spec.limits.clone(), within, pass: pass.clone() };
+        let instance = match self.spec.kind.start(life).await {
             Ok(i) => Arc::new(i),
             Err(e) => return End::Strike(e),
         };
@@ -216,14 +220,14 @@ impl Unit {
         self.set(Phase::Running);
         tracing::info!(module = %self.spec.id, version = %self.spec.manifest.version, "a module runs");
         let why = tokio::select! {
-            why = self.feed(instance.as_ref(), &store, &pass, commit, inbox) => why,
-            why = self.watch(instance.as_ref()) => why,
+            why = self.feed(instance.as_ref().as_ref(), &store, &pass, commit, inbox) => why,
+            why = self.watch(instance.as_ref().as_ref()) => why,
         };
         End::Strike(why)
     }
 
     /// Watches from outside: the thread must come back, and no request may have killed it.
-    async fn watch(&self, instance: &Native) -> String {
+    async fn watch(&self, instance: &dyn Instance) -> String {
         let limit = self.spec.limits.event_ms;
         let mut tick = tokio::time::interval(Duration::from_millis((limit / 4).clamp(5, 250)));
         loop {
@@ -243,7 +247,7 @@ impl Unit {
         }
     }
 
-    fn hang(&self, instance: &Native, what: &str) -> String {
+    fn hang(&self, instance: &dyn Instance, what: &str) -> String {
         Counters::add(&self.counters.hangs);
         instance.abandon();
         format!("{what} within {} ms", self.spec.limits.event_ms)
@@ -303,11 +307,21 @@ impl Unit {
             dropped_publishes: read(&c.dropped_publishes),
             outbox: read(&c.outbox),
             busy_ms: read(&c.busy_us) / 1_000,
+            p50_us: c.latency.at(0.5),
+            p99_us: c.latency.at(0.99),
             store_bytes: self.store.load().as_ref().map_or(cursors.bytes, |s| s.bytes()),
             feed_cursor: cursors.feed,
             journal_cursor: cursors.journal,
             last_error: c.last_error.lock().clone(),
         }
+    }
+}
+
+/// Ends a life's ports.
+struct Over(Arc<Pass>);
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -160,3 +160,37 @@ async fn who_fell_off_the_end_of_the_log_is_told_of_the_gap() {
     assert!(r.a.seen.lock().iter().any(|e| matches!(e, Event::Gap { from: 2, to: 9 })));
     assert!(r.applied().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_final_fate_reaches_a_module_that_was_off_when_it_was_settled() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    r.ask("a", "commit one").await.unwrap();
+    r.ask("a", "commit two").await.unwrap();
+    r.until("both are told", |r| outcomes(&r.a).len() == 2).await;
+    let mut off = r.config.clone();
+    off.modules.get_mut(&"a".parse().unwrap()).unwrap().enabled = false;
+    r.host.apply(off).await.unwrap();
+    // The moment passes while nobody is there; the record stays.
+    let fate = tandem_types::Fate::Kept { block: tandem_types::BlockId::default() };
+    r.host.moment(&tandem_host::Moment::Fate { module: "a".parse().unwrap(), seq: 1, fate, is_final: true });
+    r.door.settle(1);
+    r.host.apply(r.config.clone()).await.unwrap();
+    r.until("it is told", |r| final_fates(&r.a) == [1]).await;
+    // And over a restart of the whole host, while it was banned.
+    for _ in 0..3 {
+        r.until("it runs", |r| r.health("a").phase == tandem_host::Phase::Running).await;
+        assert_eq!(r.ask("a", "panic").await.unwrap_err(), "module-failed");
+        r.until("it was judged", |r| r.health("a").strikes > 0).await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    r.until("it is banned", |r| r.health("a").phase == tandem_host::Phase::Banned).await;
+    r.door.settle(2);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let (blocks, door) = (r.blocks.clone(), r.door.clone());
+    r.host.stop().await;
+    assert_eq!(final_fates(&r.a), [1]);
+    drop(r);
+    let r = rig_with(dir.path(), blocks, door).start().await;
+    r.until("it is told", |r| final_fates(&r.a).contains(&2)).await;
+}

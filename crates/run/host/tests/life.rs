@@ -3,11 +3,12 @@
 
 mod common;
 
+use alloy_primitives::{Address, B256};
 use common::*;
 use std::sync::{Arc, atomic::Ordering};
 use tandem_host::{HostError, ModuleConfig, Moment, Phase};
-use tandem_module::{Event, Permission, SlotPhase};
-use tandem_types::Slot;
+use tandem_module::{Event, Limits, Log, Need, Permission, SlotPhase};
+use tandem_types::{BlockId, Fate, Slot};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_module_answers_a_request_through_its_ports() {
@@ -224,4 +225,113 @@ async fn slot_phases_reach_who_asked_for_them() {
     r.host.moment(&m);
     let saw = |c: &Arc<Control>| c.seen.lock().iter().any(|e| matches!(e, Event::Slot { slot, .. } if slot.get() == 9));
     r.until("both saw it", |r| saw(&r.a) && saw(&r.b)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_that_asks_for_endless_time_is_struck_at_the_hosts_own_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut r = rig(dir.path());
+    let endless = Limits { event_ms: u64::MAX, request_ms: u64::MAX, ..Limits::default() };
+    *r.a.limits.lock() = Some(endless);
+    r.config.limits.event_ms = 200;
+    r.config.limits.request_ms = 300;
+    let r = r.start().await;
+    r.a.spins.store(1, Ordering::SeqCst);
+    r.block(1);
+    r.until("it was struck and started again", |r| r.health("a").hangs == 1 && r.applied() == [1, 1]).await;
+    assert_eq!(r.ask("a", "wait").await.unwrap_err(), "late");
+    r.a.release.store(true, Ordering::SeqCst);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_gets_the_logs_that_pass_one_of_its_filters_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path());
+    let (token, other) = (Address::repeat_byte(1), Address::repeat_byte(2));
+    let (transfer, approval) = (B256::repeat_byte(3), B256::repeat_byte(4));
+    let any_of_other = Need::Logs(vec![other], vec![]);
+    *r.a.needs.lock() = vec![Need::Logs(vec![token], vec![transfer]), any_of_other];
+    let r = r.start().await;
+    let log = |index, address, topics: &[B256]| Log {
+        address,
+        topics: topics.to_vec(),
+        data: bytes::Bytes::from_static(b"x"),
+        tx_hash: B256::ZERO,
+        index,
+    };
+    let all = vec![
+        log(0, token, &[transfer, approval]),
+        log(1, token, &[approval, transfer]),
+        log(2, token, &[]),
+        log(3, other, &[]),
+        log(4, other, &[approval]),
+        log(5, Address::repeat_byte(9), &[transfer]),
+    ];
+    r.block_with(1, all.clone());
+    r.until("both saw it", |r| r.applied() == [1] && applied(&r.b) == [1]).await;
+    let logs = |c: &Control| match c.seen.lock().iter().find(|e| matches!(e, Event::Apply(_))) {
+        Some(Event::Apply(b)) => b.logs.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(logs(&r.a), [all[0].clone(), all[3].clone(), all[4].clone()]);
+    assert_eq!(logs(&r.b), [], "who did not ask for logs gets none");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signing_id_comes_from_the_operators_name_and_the_houses_word_and_not_from_the_module() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    let id = |r: &Rig, name: &str| {
+        let grants = r.door.grants.lock();
+        grants.iter().rev().find(|g| g.module.as_str() == name).unwrap().signing_id
+    };
+    let (a, b) = (id(&r, "a"), id(&r, "b"));
+    assert_ne!(a, b, "two names");
+    // The module says of itself that it is a later version.
+    *r.a.version.lock() = Some("2".into());
+    let mut c = r.config.clone();
+    c.modules.get_mut(&"a".parse().unwrap()).unwrap().config = serde_json::json!({ "key": 1 });
+    r.host.apply(c.clone()).await.unwrap();
+    r.until("it runs", |r| r.health("a").phase == Phase::Running && r.health("a").version == "2").await;
+    assert_eq!(id(&r, "a"), a);
+    // The same code by another name is somebody else.
+    let module = ModuleConfig { factory: "b".into(), ..c.modules[&"b".parse().unwrap()].clone() };
+    c.modules.get_mut(&"b".parse().unwrap()).unwrap().enabled = false;
+    c.modules.insert("c".parse().unwrap(), module);
+    r.host.apply(c).await.unwrap();
+    r.until("it runs", |r| r.health("c").phase == Phase::Running).await;
+    assert!(id(&r, "c") != a && id(&r, "c") != b);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_that_requests_take_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    assert_eq!((r.health("a").p50_us, r.health("a").p99_us), (None, None));
+    for _ in 0..50 {
+        r.ask("a", "read").await.unwrap();
+    }
+    assert_eq!(r.ask("a", "wait").await.unwrap_err(), "late");
+    let (p50, p99) = (r.health("a").p50_us.unwrap(), r.health("a").p99_us.unwrap());
+    assert!(p50 < 200_000, "{p50} µs for a request that does nothing");
+    assert!((390_000..5_000_000).contains(&p99), "{p99} µs: one of 51 waited 400 ms");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provisional_fate_is_a_moment_and_a_final_one_comes_from_the_journal_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    r.ask("a", "commit x").await.unwrap();
+    let fate = Fate::Kept { block: BlockId::default() };
+    for is_final in [false, true] {
+        r.host.moment(&Moment::Fate { module: "a".parse().unwrap(), seq: 1, fate: fate.clone(), is_final });
+    }
+    r.door.settle(1);
+    r.until("the final one is told", |r| !final_fates(&r.a).is_empty()).await;
+    r.block(1);
+    r.until("what came after is told", |r| r.applied() == [1]).await;
+    assert_eq!(final_fates(&r.a), [1]);
+    let all = r.a.seen.lock().iter().filter(|e| matches!(e, Event::Fate { .. })).count();
+    assert_eq!(all, 2);
+    assert!(final_fates(&r.b).is_empty(), "it is not b's");
 }

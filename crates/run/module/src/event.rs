@@ -45,7 +45,9 @@ pub enum Event {
         /// The signed commitment, or why not.
         result: Result<Box<Signed>, Refusal>,
     },
-    /// A commitment's fate; it may come again with another value until it is final.
+    /// A commitment's fate; it may come again with another value until it is final. The final one is
+    /// told from the journal, also to a module that was down when it was settled; one that is not may be
+    /// missed, and may still be on its way when the final one was told: the final one counts.
     Fate {
         /// The record's sequence number in the journal.
         seq: u64,
@@ -89,6 +91,23 @@ pub struct HeadBlock {
     pub header: HeaderInfo,
     /// Its transactions, if asked for.
     pub txs: Vec<Transaction>,
+    /// The logs that pass a filter of the module's, in order; none if it has no filter.
+    pub logs: Vec<Log>,
+}
+
+/// A log of a block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// The contract that wrote it.
+    pub address: Address,
+    /// Its topics, at most four.
+    pub topics: Vec<B256>,
+    /// Its data.
+    pub data: Bytes,
+    /// The transaction that it belongs to.
+    pub tx_hash: B256,
+    /// Its place among all logs of the block, from 0.
+    pub index: u64,
 }
 
 /// A transaction in a block.

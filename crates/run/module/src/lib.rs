@@ -2,7 +2,8 @@
 //! which it reaches the house.
 //!
 //! Everything here is owned data in and out, without lifetimes or generics, so that a wasm component
-//! (WIT) or a remote process (protobuf) can implement or be handed the same interface.
+//! (WIT) or a remote process (protobuf) can implement or be handed the same interface. What goes in and
+//! out has a plain encoding: a test in `run/host` runs a module behind one.
 //!
 //! # Rules for a module
 //! - Events come one after the other. What the module stored, drafted and published while it handled
@@ -17,7 +18,7 @@ pub mod event;
 pub mod manifest;
 pub mod ports;
 
-pub use event::{Delivery, Event, HeadBlock, ModuleTx, SlotPhase, Transaction};
+pub use event::{Delivery, Event, HeadBlock, Log, ModuleTx, SlotPhase, Transaction};
 pub use manifest::{Limits, Manifest, Need, Permission, Trigger};
 pub use ports::{
     Account, BlobParams, Clock, Commit, Context, HeaderInfo, Meter, Opening, Pledge, Publish, Room, ServedSlot, Slots,
@@ -70,8 +71,8 @@ pub struct Refusal {
     pub code: String,
     /// One sentence that names the cause and the remedy.
     pub message: String,
-    /// What would be accepted, as a JSON object.
-    pub accept: Option<serde_json::Value>,
+    /// What would be accepted: a JSON object, as text.
+    pub accept: Option<String>,
 }
 
 impl Refusal {
@@ -81,8 +82,12 @@ impl Refusal {
     }
     /// Adds what would be accepted.
     pub fn accepting(mut self, accept: serde_json::Value) -> Self {
-        self.accept = Some(accept);
+        self.accept = Some(accept.to_string());
         self
+    }
+    /// What would be accepted, read. Nothing where the text is no JSON: it may come from any module.
+    pub fn accepted(&self) -> Option<serde_json::Value> {
+        self.accept.as_deref().and_then(|text| serde_json::from_str(text).ok())
     }
 }
 

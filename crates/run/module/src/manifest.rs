@@ -1,5 +1,6 @@
 //! What a module declares of itself.
 
+use crate::Log;
 use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
@@ -50,8 +51,22 @@ pub enum Need {
     Header,
     /// Its transactions with their senders.
     Transactions,
-    /// Its logs, filtered by address and first topic; empty means any.
+    /// Those of its logs that come from one of these addresses and have one of these as their first
+    /// topic. An empty list lets any pass. Of several filters a log has to pass one.
     Logs(Vec<Address>, Vec<B256>),
+}
+
+impl Need {
+    /// Whether it asks for this log.
+    pub fn wants(&self, log: &Log) -> bool {
+        match self {
+            Self::Logs(from, first) => {
+                let is_first = |topics: &[B256]| topics.first().is_some_and(|t| first.contains(t));
+                (from.is_empty() || from.contains(&log.address)) && (first.is_empty() || is_first(&log.topics))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What a module may be allowed.
@@ -68,7 +83,7 @@ pub enum Permission {
     Publish,
 }
 
-/// What a module needs at most; the operator's configuration can only lower it.
+/// What a module needs at most; the host's own limits and the operator's configuration can only lower it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Milliseconds for one event before the module is abandoned and restarted.

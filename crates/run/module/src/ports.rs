@@ -100,7 +100,7 @@ pub struct TxReport {
 #[async_trait]
 pub trait State: Send + Sync {
     /// Recent canonical headers, the head first, at most 64.
-    async fn headers(&self) -> Result<Arc<Vec<HeaderInfo>>, Refusal>;
+    async fn headers(&self) -> Result<Vec<HeaderInfo>, Refusal>;
     /// An account in the head's state.
     async fn account(&self, address: Address) -> Result<Account, Refusal>;
     /// keccak of an account's code in the head's state; of nothing for an account without code. A port
@@ -110,7 +110,7 @@ pub trait State: Send + Sync {
     }
     /// Decodes a signed transaction (canonical, or network form with a sidecar) and checks what needs
     /// no state, under the rules of the fork at `timestamp`.
-    async fn check(&self, raw: alloy_primitives::Bytes, timestamp: u64) -> Result<Arc<TxReport>, Refusal>;
+    async fn check(&self, raw: alloy_primitives::Bytes, timestamp: u64) -> Result<TxReport, Refusal>;
     /// The blob schedule at a time.
     fn blob_params(&self, timestamp: u64) -> BlobParams;
     /// A transaction's place in the canonical chain, if it is in one of the recent blocks.
@@ -223,8 +223,8 @@ pub trait Clock: Send + Sync {
 pub trait Meter: Send + Sync {
     /// Books a charge in wei for a commitment, by its sequence number.
     fn charged(&self, seq: u64, wei: U256);
-    /// Adds to a named counter of the module's.
-    fn count(&self, name: &'static str, n: u64);
+    /// Adds to a named counter of the module's. Names beyond a bound are not counted.
+    fn count(&self, name: &str, n: u64);
 }
 
 /// Own channels, for subscribers at the gateway.

@@ -93,6 +93,8 @@ pub(crate) struct Index {
     by_tx: HashMap<B256, Seqs>,
     by_request: HashMap<B256, Seqs>,
     fates: HashMap<u64, Fate>,
+    /// Promises by the number of the record that settled them.
+    settled: BTreeMap<u64, u64>,
 }
 
 impl Index {
@@ -111,6 +113,7 @@ impl Index {
             by_tx: HashMap::default(),
             by_request: HashMap::default(),
             fates: HashMap::default(),
+            settled: BTreeMap::new(),
         }
     }
 
@@ -163,16 +166,22 @@ impl Index {
     }
 
     /// Releases what a settled promise held over all slots. Scopes that other slots' promises of the
-    /// same transaction hold stay held until those are settled too.
-    pub(crate) fn settle(&mut self, of: u64, fate: Fate) {
-        let Some(entry) = self.entries.get(&of).cloned() else { return };
+    /// same transaction hold stay held until those are settled too. Whether this is its first fate.
+    pub(crate) fn settle(&mut self, of: u64, fate: Fate) -> bool {
+        let Some(entry) = self.entries.get(&of).cloned() else { return false };
         if self.fates.insert(of, fate).is_some() {
-            return;
+            return false;
         }
         for (scope, _) in entry.scopes.iter().filter(|(s, _)| s.kind().is_released_when_settled()) {
             self.release(scope, of);
         }
         self.senders.release(&entry);
+        true
+    }
+
+    /// Notes the number of the record that settled a promise.
+    pub(crate) fn settled_by(&mut self, seq: u64, of: u64) {
+        self.settled.insert(seq, of);
     }
 
     fn release(&mut self, scope: &Scope, seq: u64) {
@@ -197,6 +206,9 @@ impl Index {
             .collect();
         gone.iter().for_each(|entry| self.drop_entry(entry));
         let entries = &self.entries;
+        if !gone.is_empty() {
+            self.settled.retain(|_, of| entries.contains_key(of));
+        }
         self.by_slot.retain(|slot, seqs| {
             if *slot < before {
                 seqs.retain(|s| entries.contains_key(s));
@@ -241,6 +253,10 @@ impl Index {
     }
     pub(crate) fn fate(&self, seq: u64) -> Option<&Fate> {
         self.fates.get(&seq)
+    }
+    /// Settled promises by the number of the record that settled them.
+    pub(crate) fn settled(&self) -> &BTreeMap<u64, u64> {
+        &self.settled
     }
     pub(crate) fn senders(&self) -> &Senders {
         &self.senders

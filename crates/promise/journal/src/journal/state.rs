@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     /// Places in the queue; closed once nothing more is bound.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) news: broadcast::Sender<Recorded>,
+    /// The newest durable number.
+    pub(crate) mark: watch::Sender<u64>,
 }
 
 /// What is decided, what waits, and what is durable.
@@ -193,7 +195,8 @@ impl Shared {
     pub(crate) fn new(chain: ChainSpec, config: JournalConfig, clock: Arc<dyn Clock>, state: State) -> Self {
         let places = Arc::new(Semaphore::new(config.queue));
         let (news, _) = broadcast::channel(NEWS);
-        Self { chain, config, clock, state: Mutex::new(state), wake: Condvar::new(), places, news }
+        let mark = watch::Sender::new(state.durable_seq);
+        Self { chain, config, clock, state: Mutex::new(state), wake: Condvar::new(), places, news, mark }
     }
 
     /// The state, unless nothing may be bound any more.
@@ -245,6 +248,7 @@ impl Shared {
             rows
         };
         writer::publish(rows, self);
+        self.mark.send_replace(last_seq);
     }
 }
 

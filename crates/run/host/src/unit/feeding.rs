@@ -9,8 +9,7 @@ use crate::{
     health::Counters,
     inputs::Moment,
     instance::{Instance, Stop},
-    native::Native,
-    store::{Cursors, Step, Store},
+    store::{Begun, Cursors, Step, Store},
     tx::{TxBuf, Writes},
 };
 use std::{
@@ -45,9 +44,11 @@ pub(super) struct Pending {
 /// Feeds one life of a module.
 pub(super) struct Feeder<'a> {
     pub unit: &'a Unit,
-    pub instance: &'a Native,
+    pub instance: &'a dyn Instance,
     pub store: &'a Arc<Store>,
     pub pass: &'a Pass,
+    /// The life's number in the store.
+    pub life: u64,
     /// As committed.
     pub cursors: Cursors,
     /// How far the logs were read; ahead of the cursors by what is in `queue`.
@@ -69,23 +70,17 @@ impl Unit {
     /// Feeds the module until it must be given up; says why.
     pub(super) async fn feed(
         &self,
-        instance: &Native,
+        instance: &dyn Instance,
         store: &Arc<Store>,
         pass: &Pass,
         commit: Arc<dyn Commit>,
         inbox: &mut mpsc::Receiver<Moment>,
     ) -> String {
-        let (outstanding, cursors) = {
-            let store = store.clone();
-            // Cursors first: they wait for a commit of the instance before, if one is under way.
-            let read = move || {
-                let cursors = store.cursors();
-                Ok((store.outbox()?, cursors))
-            };
-            match blocking(read).await {
-                Ok(o) => o,
-                Err(e) => return e.to_string(),
-            }
+        let beginning = store.clone();
+        // What the instance before has not begun to commit is refused from here on, and handled again.
+        let Begun { life, cursors, outbox: outstanding } = match blocking(move || beginning.begin()).await {
+            Ok(begun) => begun,
+            Err(e) => return e.to_string(),
         };
         *self.cursors.write() = cursors;
         // Twice the bound: what is outstanding, and all of one more transaction.
@@ -106,6 +101,7 @@ impl Unit {
             instance,
             store,
             pass,
+            life,
             cursors,
             read: (cursors.feed, cursors.journal),
             queue: VecDeque::new(),
@@ -229,7 +225,7 @@ impl Feeder<'_> {
         let publishes = std::mem::take(&mut writes.publishes);
         let drafts = writes.drafts.clone();
         let sync = !drafts.is_empty() || self.is_sync_due();
-        let step = Step { writes, cursors, handled, done: seqs, sync };
+        let step = Step { writes, cursors, handled, done: seqs, sync, life: self.life };
         let store = self.store.clone();
         let (done, handled) =
             blocking(move || store.commit(&step).map(|c| (c, step.handled))).await.map_err(|e| e.to_string())?;

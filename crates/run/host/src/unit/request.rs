@@ -3,11 +3,14 @@
 use super::Unit;
 use crate::{
     health::{Counters, Phase},
-    instance::{Instance, Stop},
-    native::down,
+    instance::Stop,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tandem_module::{Refusal, Reply, Request};
+use tandem_types::ModuleId;
 
 /// Milliseconds beyond a request's limit after which its thread is not expected to answer any more.
 const STUCK_MS: u64 = 100;
@@ -28,9 +31,11 @@ impl Unit {
             return turned_away(Refusal::new("late", "the request's deadline had passed when it came in"));
         }
         let _flying = Flying::new(c.clone());
+        let since = Instant::now();
         let answer = tokio::time::timeout(Duration::from_millis(left), instance.request(request)).await;
         if !matches!(answer, Ok(Err(Stop::Full))) {
             Counters::add(&c.requests);
+            c.latency.note(since.elapsed());
         }
         match answer {
             Ok(Ok(reply)) => Ok(reply),
@@ -73,6 +78,11 @@ impl Unit {
             },
         )
     }
+}
+
+/// A refusal for a module that is not there.
+fn down(module: &ModuleId, why: &str) -> Refusal {
+    Refusal::new("module-down", format!("module {module} {why}; what it promised is kept all the same"))
 }
 
 /// Counts a request that is under way, whichever way it ends.

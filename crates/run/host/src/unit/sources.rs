@@ -131,9 +131,10 @@ impl Feeder<'_> {
 
     /// A block with what the module asked for, and no more.
     fn cut(&self, block: &HeadBlock) -> HeadBlock {
-        let has_need = |t: &Trigger| matches!(t, Trigger::Block(needs) if needs.contains(&Need::Transactions));
-        let txs = if self.unit.spec.wants(has_need) { block.txs.clone() } else { Vec::new() };
-        HeadBlock { id: block.id, parent: block.parent, slot: block.slot, header: block.header, txs }
+        let needs = || self.unit.spec.needs();
+        let txs = if needs().any(|n| *n == Need::Transactions) { block.txs.clone() } else { Vec::new() };
+        let logs = block.logs.iter().filter(|log| needs().any(|n| n.wants(log))).cloned().collect();
+        HeadBlock { id: block.id, parent: block.parent, slot: block.slot, header: block.header, txs, logs }
     }
 
     fn outcome(&mut self, o: Outcome) {

@@ -1,4 +1,5 @@
 //! Fake ports, and a module that does what a test tells it.
+#![allow(dead_code)] // Each test file needs a part of it.
 
 use alloy_primitives::{Address, B256, U256};
 use async_trait::async_trait;
@@ -23,13 +24,13 @@ pub struct FakeState;
 
 #[async_trait]
 impl State for FakeState {
-    async fn headers(&self) -> Result<Arc<Vec<HeaderInfo>>, Refusal> {
-        Ok(Arc::default())
+    async fn headers(&self) -> Result<Vec<HeaderInfo>, Refusal> {
+        Ok(Vec::new())
     }
     async fn account(&self, _: Address) -> Result<Account, Refusal> {
         Ok(Account { nonce: 7, balance: U256::from(1), ..Default::default() })
     }
-    async fn check(&self, _: alloy_primitives::Bytes, _: u64) -> Result<Arc<TxReport>, Refusal> {
+    async fn check(&self, _: alloy_primitives::Bytes, _: u64) -> Result<TxReport, Refusal> {
         Err(Refusal::new("unused", "not asked for here"))
     }
     fn blob_params(&self, _: u64) -> BlobParams {
@@ -77,19 +78,37 @@ impl Clock for WallClock {
     }
 }
 
-/// A door that records what it signed, like the journal: the same body gets the same record.
+/// A door that records what it signed, like the journal: the same body gets the same record. Fates are
+/// records as well, with numbers of their own.
 pub struct Door {
-    records: Mutex<Vec<(ModuleId, Signed)>>,
+    records: Mutex<Vec<(ModuleId, RecordEntry)>>,
     changed: watch::Sender<u64>,
     pub shut: AtomicBool,
+    /// The grants that it was opened with.
+    pub grants: Mutex<Vec<Grant>>,
 }
 
 impl Door {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { records: Mutex::default(), changed: watch::Sender::new(0), shut: AtomicBool::new(false) })
+        Arc::new(Self {
+            records: Mutex::default(),
+            changed: watch::Sender::new(0),
+            shut: AtomicBool::new(false),
+            grants: Mutex::default(),
+        })
     }
     pub fn bodies(&self) -> Vec<Body> {
-        self.records.lock().iter().map(|r| r.1.body.clone()).collect()
+        self.records.lock().iter().filter_map(|r| bound(&r.1)).map(|s| s.body.clone()).collect()
+    }
+    /// Records the final fate of a commitment.
+    pub fn settle(&self, of: u64) {
+        let mut records = self.records.lock();
+        let module = records.iter().find(|r| r.1.seq == of).unwrap().0.clone();
+        let seq = records.len() as u64 + 1;
+        let fate = Box::new(Fate::Kept { block: BlockId::default() });
+        records.push((module, RecordEntry { seq, event: RecordEvent::Fate { of, fate, is_final: true } }));
+        drop(records);
+        self.changed.send_replace(seq);
     }
     fn sign(&self, module: &ModuleId, draft: Draft) -> Result<Signed, Refusal> {
         if self.shut.load(Ordering::SeqCst) {
@@ -99,7 +118,7 @@ impl Door {
             return Err(Refusal::new("conflict", "said otherwise"));
         }
         let mut records = self.records.lock();
-        if let Some((_, had)) = records.iter().find(|(_, s)| s.body == draft.body) {
+        if let Some(had) = records.iter().filter_map(|r| bound(&r.1)).find(|s| s.body == draft.body) {
             return Ok(had.clone());
         }
         let seq = records.len() as u64 + 1;
@@ -114,10 +133,18 @@ impl Door {
             signing_root: SigningRoot::recorded(B256::ZERO),
             signature: Default::default(),
         };
-        records.push((module.clone(), signed.clone()));
+        let event = RecordEvent::Bound(Box::new(signed.clone()));
+        records.push((module.clone(), RecordEntry { seq, event }));
         drop(records);
         self.changed.send_replace(seq);
         Ok(signed)
+    }
+}
+
+fn bound(entry: &RecordEntry) -> Option<&Signed> {
+    match &entry.event {
+        RecordEvent::Bound(signed) => Some(signed),
+        RecordEvent::Fate { .. } => None,
     }
 }
 
@@ -131,11 +158,12 @@ impl Commit for Handle {
 struct NoMeter;
 impl Meter for NoMeter {
     fn charged(&self, _: u64, _: U256) {}
-    fn count(&self, _: &'static str, _: u64) {}
+    fn count(&self, _: &str, _: u64) {}
 }
 pub struct DoorOpener(pub Arc<Door>);
 impl Doors for DoorOpener {
     fn commit(&self, grant: &Grant) -> Arc<dyn Commit> {
+        self.0.grants.lock().push(grant.clone());
         Arc::new(Handle(self.0.clone(), grant.module.clone()))
     }
     fn meter(&self, _: &ModuleId) -> Arc<dyn Meter> {
@@ -148,9 +176,7 @@ impl Records for Door {
         let records = self.records.lock();
         let page: Vec<_> = records.iter().filter(|r| r.1.seq > after).take(limit).collect();
         let upto = page.last().map_or(after, |r| r.1.seq);
-        let own = page.into_iter().filter(|r| r.0 == *module);
-        let items =
-            own.map(|r| RecordEntry { seq: r.1.seq, event: RecordEvent::Bound(Box::new(r.1.clone())) }).collect();
+        let items = page.into_iter().filter(|r| r.0 == *module).map(|r| r.1.clone()).collect();
         Ok(Page { items, upto })
     }
     fn changed(&self) -> watch::Receiver<u64> {
@@ -193,6 +219,10 @@ pub struct Control {
     pub release: AtomicBool,
     pub stores: Mutex<Vec<Arc<dyn StoreRead>>>,
     pub commits: Mutex<Vec<Arc<dyn Commit>>>,
+    /// What it says of itself, where it is not what puppets say.
+    pub version: Mutex<Option<String>>,
+    pub limits: Mutex<Option<Limits>>,
+    pub needs: Mutex<Vec<Need>>,
 }
 
 fn take(n: &AtomicU64) -> bool {
@@ -224,9 +254,12 @@ pub fn statement(text: &str) -> Draft {
 impl Module for Puppet {
     fn manifest(&self) -> Manifest {
         let mut triggers: Vec<_> = self.methods.iter().map(|m| Trigger::Request(m.clone())).collect();
-        triggers.extend([Trigger::Block(vec![]), Trigger::Slot, Trigger::Fate]);
-        let limits = Limits { event_ms: 200, request_ms: 400, concurrent_requests: 4, store_bytes: 100_000 };
-        Manifest { name: "puppet".into(), version: "1".into(), triggers, permissions: self.permissions.clone(), limits }
+        let needs = self.control.needs.lock().clone();
+        triggers.extend([Trigger::Block(needs), Trigger::Slot, Trigger::Fate]);
+        let usual = Limits { event_ms: 200, request_ms: 400, concurrent_requests: 4, store_bytes: 100_000 };
+        let limits = self.control.limits.lock().clone().unwrap_or(usual);
+        let version = self.control.version.lock().clone().unwrap_or("1".into());
+        Manifest { name: "puppet".into(), version, triggers, permissions: self.permissions.clone(), limits }
     }
 
     async fn event(&self, _: &Context, d: Delivery, tx: &mut dyn ModuleTx) -> Result<(), Fault> {
@@ -302,23 +335,8 @@ pub fn rig(folder: &Path) -> Rig {
     rig_with(folder, Arc::new(Ring::new(1_024)), Door::new())
 }
 
-pub fn rig_with(folder: &Path, blocks: Arc<Ring>, door: Arc<Door>) -> Rig {
-    let (a, b) = (Arc::new(Control::default()), Arc::new(Control::default()));
-    let all = vec![Permission::State, Permission::Custom, Permission::Publish];
-    let (ca, cb, pa) = (a.clone(), b.clone(), all.clone());
-    let registry = Registry::new()
-        .with("a", move |_| {
-            Ok(Arc::new(Puppet { control: ca.clone(), methods: vec!["a".into()], permissions: pa.clone() }))
-        })
-        .with("b", move |_| {
-            Ok(Arc::new(Puppet { control: cb.clone(), methods: vec!["b".into()], permissions: vec![] }))
-        })
-        .with("twin", |_| {
-            Ok(Arc::new(Puppet { control: Arc::default(), methods: vec!["a".into()], permissions: vec![] }))
-        })
-        .with("broken", |_| Err("it wants another configuration".into()))
-        .with("bomb", |_| panic!("told to panic while made"));
-    let ports = Ports {
+pub fn ports(blocks: &Arc<Ring>, door: &Arc<Door>) -> Ports {
+    Ports {
         chain: chain(),
         state: Arc::new(FakeState),
         slots: Arc::new(FakeSlots),
@@ -326,7 +344,26 @@ pub fn rig_with(folder: &Path, blocks: Arc<Ring>, door: Arc<Door>) -> Rig {
         doors: Arc::new(DoorOpener(door.clone())),
         blocks: blocks.clone(),
         records: door.clone(),
-    };
+    }
+}
+
+pub fn rig_with(folder: &Path, blocks: Arc<Ring>, door: Arc<Door>) -> Rig {
+    let (a, b) = (Arc::new(Control::default()), Arc::new(Control::default()));
+    let all = vec![Permission::State, Permission::Custom, Permission::Publish];
+    let (ca, cb, pa) = (a.clone(), b.clone(), all.clone());
+    let registry = Registry::new()
+        .with("a", "1", move |_| {
+            Ok(Arc::new(Puppet { control: ca.clone(), methods: vec!["a".into()], permissions: pa.clone() }))
+        })
+        .with("b", "1", move |_| {
+            Ok(Arc::new(Puppet { control: cb.clone(), methods: vec!["b".into()], permissions: vec![] }))
+        })
+        .with("twin", "1", |_| {
+            Ok(Arc::new(Puppet { control: Arc::default(), methods: vec!["a".into()], permissions: vec![] }))
+        })
+        .with("broken", "1", |_| Err("it wants another configuration".into()))
+        .with("bomb", "1", |_| panic!("told to panic while made"));
+    let ports = ports(&blocks, &door);
     let module = ModuleConfig { grant: all, ..Default::default() };
     let modules = [("a", module.clone()), ("b", module)].map(|(n, m)| (n.parse().unwrap(), m));
     let config =
@@ -364,14 +401,27 @@ impl Rig {
     }
     /// Appends block `n`.
     pub fn block(&self, n: u64) {
+        self.block_with(n, vec![]);
+    }
+    pub fn block_with(&self, n: u64, logs: Vec<Log>) {
         let id = BlockId { number: n, hash: B256::with_last_byte(n as u8) };
         let header = HeaderInfo { id, ..Default::default() };
-        let block = HeadBlock { id, parent: B256::ZERO, slot: None, header, txs: vec![] };
+        let block = HeadBlock { id, parent: B256::ZERO, slot: None, header, txs: vec![], logs };
         self.blocks.push(id, BlockEvent::Apply(Arc::new(block)));
     }
     pub fn applied(&self) -> Vec<u64> {
         applied(&self.a)
     }
+}
+
+/// Final fates that a module was told, by the numbers of the commitments.
+pub fn final_fates(c: &Control) -> Vec<u64> {
+    let seen = c.seen.lock();
+    let of = |e: &Event| match e {
+        Event::Fate { seq, is_final: true, .. } => Some(*seq),
+        _ => None,
+    };
+    seen.iter().filter_map(of).collect()
 }
 
 pub fn applied(c: &Control) -> Vec<u64> {

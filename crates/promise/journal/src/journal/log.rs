@@ -1,0 +1,199 @@
+//! The journal as a log: who reads it keeps a cursor, and is told everything once, in order.
+
+use super::Journal;
+use crate::Recorded;
+use tandem_types::Fate;
+use tokio::sync::watch;
+
+/// A durable entry of the journal that concerns a module.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogEntry {
+    /// A commitment.
+    Bound(Recorded),
+    /// A promise's final fate.
+    Settled {
+        /// The entry's own number.
+        seq: u64,
+        /// The promise.
+        of: Recorded,
+        /// Its fate.
+        fate: Fate,
+    },
+}
+
+impl LogEntry {
+    /// Its number in the journal.
+    pub fn seq(&self) -> u64 {
+        match self {
+            Self::Bound(r) => r.seq(),
+            Self::Settled { seq, .. } => *seq,
+        }
+    }
+}
+
+/// Entries of the journal, and how far they reach.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogPage {
+    /// The entries, by their numbers.
+    pub entries: Vec<LogEntry>,
+    /// The journal was read up to and including this number: nothing at or below it is told later.
+    pub upto: u64,
+}
+
+impl Journal {
+    /// Up to `max` durable commitments and final fates with a number above `seq`, in order. What was
+    /// forgotten (see [`Journal::set_floor`]) is not told.
+    ///
+    /// Entries and `upto` are read in one step: a record that becomes durable right after it has a
+    /// number above `upto`.
+    pub fn log_after(&self, seq: u64, max: usize) -> LogPage {
+        let state = self.0.shared.state.lock();
+        let durable = state.durable_seq;
+        let from = seq.saturating_add(1);
+        if from > durable {
+            return LogPage { entries: Vec::new(), upto: seq };
+        }
+        let known = state.index.entries();
+        let bound = known.range(from..=durable).take(max).map(|(_, e)| LogEntry::Bound(Recorded::of(e)));
+        let settled = state.index.settled().range(from..=durable).take(max).filter_map(|(seq, of)| {
+            let (of, fate) = (known.get(of)?, state.index.fate(*of)?.clone());
+            Some(LogEntry::Settled { seq: *seq, of: Recorded::of(of), fate })
+        });
+        let mut entries: Vec<LogEntry> = bound.chain(settled).collect();
+        entries.sort_unstable_by_key(LogEntry::seq);
+        // Fewer than were asked for: there are no others.
+        let upto =
+            if entries.len() < max { durable } else { entries.get(max.saturating_sub(1)).map_or(seq, LogEntry::seq) };
+        entries.truncate(max);
+        LogPage { entries, upto }
+    }
+
+    /// Changes after each sync that made something durable; the value is [`Journal::durable_seq`].
+    pub fn durable_changes(&self) -> watch::Receiver<u64> {
+        self.0.shared.mark.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Bound, FileStorage, FirstUse,
+        storage::sim::SimDisk,
+        testing::{Ask, StandingClock, Stepped, ask, chain, config, custom, open},
+    };
+    use std::{
+        pin::pin,
+        sync::Arc,
+        task::{Context, Poll, Waker},
+        time::{Duration, Instant},
+    };
+    use tandem_types::{BlockId, Slot};
+
+    fn kept() -> Fate {
+        Fate::Kept { block: BlockId::default() }
+    }
+
+    impl Stepped {
+        fn promise(&mut self, a: &Ask) -> Recorded {
+            let ticket = self.journal.submit(a.checked(), None).unwrap();
+            self.writer.step();
+            match ticket.poll() {
+                Some(Ok(Bound::New(r))) => r,
+                other => panic!("{other:?}"),
+            }
+        }
+        /// Runs one of the journal's futures; nothing of it is durable before `step`.
+        fn settle(&mut self, seq: u64, step: bool) {
+            let journal = self.journal.clone();
+            let mut settling = pin!(journal.settle(seq, kept()));
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(settling.as_mut().poll(&mut cx).is_pending());
+            if step {
+                self.writer.step();
+                assert!(matches!(settling.as_mut().poll(&mut cx), Poll::Ready(Ok(()))));
+            }
+        }
+    }
+
+    fn numbers(page: &LogPage) -> Vec<(u64, Option<u64>)> {
+        let of = |e: &LogEntry| match e {
+            LogEntry::Bound(_) => None,
+            LogEntry::Settled { of, .. } => Some(of.seq()),
+        };
+        page.entries.iter().map(|e| (e.seq(), of(e))).collect()
+    }
+
+    #[test]
+    fn commitments_and_final_fates_come_in_order_page_by_page_and_again_after_a_restart() {
+        let disk = SimDisk::new(1);
+        let mut s = open(disk.process(), FirstUse::Yes).unwrap();
+        let (a, b) = (s.promise(&ask(100, 1, 0)), s.promise(&ask(100, 2, 0)));
+        s.settle(b.seq(), true);
+        let c = s.promise(&ask(101, 3, 0));
+        s.settle(a.seq(), true);
+        let all = vec![(1, None), (2, None), (3, Some(b.seq())), (c.seq(), None), (5, Some(a.seq()))];
+        for round in 0..2 {
+            let (mut read, mut at) = (Vec::new(), 0);
+            for _ in 0..9 {
+                let page = s.journal.log_after(at, 2);
+                assert!(page.entries.len() <= 2 && page.upto >= at);
+                read.extend(numbers(&page));
+                at = page.upto;
+            }
+            assert_eq!(read, all, "round {round}");
+            assert_eq!(numbers(&s.journal.log_after(0, 64)), all);
+            assert_eq!(at, s.journal.durable_seq());
+            drop(s);
+            s = open(disk.process(), FirstUse::No).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_fate_that_is_not_synced_is_not_told_and_one_that_is_forgotten_leaves_nothing_behind() {
+        let disk = SimDisk::new(1);
+        let mut s = open(disk.process(), FirstUse::Yes).unwrap();
+        let a = s.promise(&ask(100, 1, 0));
+        s.settle(a.seq(), false);
+        assert_eq!(numbers(&s.journal.log_after(1, 64)), []);
+        assert_eq!(s.journal.log_after(1, 64).upto, 1, "what waits is told later");
+        let mut news = s.journal.durable_changes();
+        s.writer.step();
+        assert!(news.has_changed().unwrap());
+        assert_eq!(*news.borrow_and_update(), 2);
+        assert_eq!(numbers(&s.journal.log_after(1, 64)), [(2, Some(1))]);
+        let journal = s.journal.clone();
+        let mut raising = pin!(journal.set_floor(Slot::new(200)));
+        assert!(raising.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        s.writer.step();
+        assert!(s.journal.0.shared.state.lock().index.settled().is_empty());
+        assert_eq!(numbers(&s.journal.log_after(0, 64)), []);
+    }
+
+    /// With the mark read after the records, in a second step, this loses some nearly at once.
+    #[test]
+    fn a_reader_that_follows_closely_while_records_become_durable_is_told_each() {
+        const RECORDS: usize = 300;
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Arc::new(FileStorage::new(dir.path().join("journal")).unwrap());
+        let clock = Arc::new(StandingClock::default());
+        let journal = Journal::open(storage, chain(), config(), clock, FirstUse::Yes).unwrap();
+        let writer = journal.clone();
+        let writing = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            for n in 0..RECORDS {
+                let bound = runtime.block_on(writer.bind(custom(Some(&n.to_string()), 0)));
+                assert!(matches!(bound, Ok(Bound::New(_))), "{bound:?}");
+            }
+        });
+        let (mut read, mut at, begin) = (Vec::new(), 0, Instant::now());
+        while read.len() < RECORDS && begin.elapsed() < Duration::from_secs(30) {
+            let page = journal.log_after(at, 16);
+            read.extend(page.entries.iter().map(LogEntry::seq));
+            at = page.upto;
+        }
+        writing.join().unwrap();
+        let all: Vec<u64> = journal.records_after(0, RECORDS).iter().map(Recorded::seq).collect();
+        assert_eq!(read, all);
+    }
+}

@@ -1,0 +1,127 @@
+//! The host runs any kind of module by one interface. Here: one that is reached by bytes only, as a
+//! remote process or a wasm component would be.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use common::*;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tandem_host::{Host, Instance, Kind, Life, ModuleConfig, Phase, Registry, Stop, tx::TxBuf};
+use tandem_module::{Context, Delivery, Fault, Manifest, Module, Permission, Refusal, Reply, Request};
+
+/// Through a plain encoding and back: what does not survive it could not be sent.
+fn sent<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(what: &T) -> T {
+    let bytes = serde_json::to_vec(what).unwrap();
+    let back = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(*what, back);
+    back
+}
+
+/// Reached by encoded messages, without a thread of its own.
+struct ByBytes {
+    control: Arc<Control>,
+    ended: Arc<AtomicU64>,
+}
+
+impl ByBytes {
+    fn module(&self) -> Puppet {
+        let permissions = vec![Permission::State, Permission::Custom, Permission::Publish];
+        Puppet { control: self.control.clone(), methods: vec!["far".into()], permissions }
+    }
+}
+
+#[async_trait]
+impl Kind for ByBytes {
+    async fn manifest(&self, _: Bytes, _: Duration) -> Result<Manifest, String> {
+        Ok(sent(&self.module().manifest()))
+    }
+    async fn start(&self, life: Life) -> Result<Box<dyn Instance>, String> {
+        let ended = self.ended.clone();
+        let far =
+            Far { module: self.module(), context: life.context, done: AtomicU64::new(0), left: false.into(), ended };
+        Ok(Box::new(far))
+    }
+}
+
+struct Far {
+    module: Puppet,
+    context: Context,
+    done: AtomicU64,
+    left: AtomicBool,
+    ended: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl Instance for Far {
+    async fn events(&self, batch: Vec<Delivery>, mut tx: TxBuf) -> Result<TxBuf, Stop> {
+        for (at, delivery) in batch.iter().enumerate() {
+            let answer = self.module.event(&self.context, sent(delivery), &mut tx).await;
+            answer.map_err(|fault| Stop::Fault { at, fault: sent::<Fault>(&fault) })?;
+            self.done.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(tx)
+    }
+    async fn request(&self, request: Request) -> Result<Reply, Stop> {
+        let answer = self.module.request(&self.context, sent(&request)).await;
+        answer.map(|r| sent(&r)).map_err(|r| Stop::Refused(sent::<Refusal>(&r)))
+    }
+    fn progress(&self) -> u64 {
+        self.done.load(Ordering::SeqCst)
+    }
+    fn silent_ms(&self) -> u64 {
+        0
+    }
+    fn abandon(&self) {
+        self.left.store(true, Ordering::SeqCst);
+    }
+    async fn end(&self) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_of_another_kind_lives_by_the_same_interface() {
+    let dir = tempfile::tempdir().unwrap();
+    let (control, ended) = (Arc::new(Control::default()), Arc::new(AtomicU64::new(0)));
+    let kind = ByBytes { control: control.clone(), ended: ended.clone() };
+    let mut r = rig(dir.path());
+    let registry = Registry::new().with_kind("far", "hash of its code", Arc::new(kind));
+    r.host = Host::new(ports(&r.blocks, &r.door), registry, dir.path().to_owned());
+    r.config.modules.clear();
+    let grant = vec![Permission::State, Permission::Custom, Permission::Publish];
+    r.config.modules.insert("far".parse().unwrap(), ModuleConfig { grant, ..Default::default() });
+    let mut r = r.start().await;
+    r.a = control.clone();
+
+    control.drafts.store(true, Ordering::SeqCst);
+    control.faults.store(1, Ordering::SeqCst);
+    (1..=3).for_each(|n| r.block(n));
+    r.until("all are handled", |r| r.health("far").feed_cursor.is_some_and(|c| c.0 == 3)).await;
+    r.until("all drafts have left", |r| r.door.bodies().len() == 3).await;
+    assert_eq!(r.health("far").faults, 1);
+    assert_eq!(r.ask("far", "get blocks").await.unwrap(), "Some([0, 0, 0, 0, 0, 0, 0, 3])");
+    assert_eq!(r.ask("far", "refuse too-dear").await.unwrap_err(), "too-dear");
+    assert_eq!(r.ask("far", "commit x").await.unwrap(), "4");
+    r.door.settle(4);
+    r.until("its fate is told", |_| final_fates(&control) == [4]).await;
+
+    // An event that it never finishes is a strike for it, too, and its ports die with it.
+    control.waits.store(1, Ordering::SeqCst);
+    r.ask("far", "read").await.unwrap();
+    let old = control.commits.lock().last().unwrap().clone();
+    r.block(4);
+    r.until("it was started again", |r| r.health("far").hangs == 1 && r.health("far").phase == Phase::Running).await;
+    assert_eq!(old.commit(statement("late")).await.unwrap_err().code, "abandoned");
+    r.until("the event came again", |r| r.health("far").feed_cursor.is_some_and(|c| c.0 == 4)).await;
+    r.host.stop().await;
+    assert_eq!(ended.load(Ordering::SeqCst), 2, "each life was ended");
+}
