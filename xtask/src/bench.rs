@@ -1,6 +1,6 @@
 //! `cargo xtask bench [PREFIX]`: builds with optimisation and runs `tandem lab bench`.
 
-use crate::{build, run};
+use crate::{build, ready, run};
 use anyhow::Result;
 use std::{path::PathBuf, process::Command};
 
@@ -12,15 +12,15 @@ pub struct Args {
     /// Write `[{ "figure","value","unit","against","ratio","goal","ok","samples" }]` to this file.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// List the figures and their goals, and measure nothing.
+    /// List the figures and their goals, and measure nothing. The demo's build is enough for that.
     #[arg(long)]
     list: bool,
 }
 
-/// Builds, then hands over to `tandem lab bench`.
+/// Builds, then becomes `tandem lab bench`.
 pub fn run(args: &Args) -> Result<()> {
-    println!("the first optimised build takes about 12 minutes on two cores and 1.5 GB");
-    let tandem = build::tandem(true)?;
+    ready::say(if args.list { &ready::DEMO } else { &ready::BENCH })?;
+    let tandem = build::tandem(!args.list)?;
     let mut c = Command::new(tandem);
     c.args(["lab", "bench"]);
     c.args(args.prefix.iter());
@@ -30,5 +30,5 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(f) = &args.report {
         c.arg("--report").arg(std::path::absolute(f)?);
     }
-    run::run("bench", &mut c)
+    run::become_it("bench", &mut c)
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: builds the binary and runs its demo.
 
-use crate::{build, run};
+use crate::{build, ready, run};
 use anyhow::Result;
 use std::{path::PathBuf, process::Command};
 
@@ -21,9 +21,9 @@ pub struct Args {
     seed: Option<u64>,
 }
 
-/// Builds, then hands over to `tandem lab demo`.
+/// Builds, then becomes `tandem lab demo`.
 pub fn run(args: &Args) -> Result<()> {
-    println!("the demo needs nothing but this toolchain; first build: about 8 minutes on two cores, 2 GB");
+    ready::say(&ready::DEMO)?;
     let tandem = build::tandem(false)?;
     let mut c = Command::new(tandem);
     c.args(["lab", "demo"]);
@@ -39,5 +39,5 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(seed) = args.seed {
         c.args(["--seed", &seed.to_string()]);
     }
-    run::run("demo", &mut c)
+    run::become_it("demo", &mut c)
 }

@@ -2,7 +2,8 @@
 //!
 //! Each first prints what is missing, what it will install, where, how large and for how long.
 //! Everything it installs or builds lives in one cache folder outside the clone
-//! (`$TANDEM_CACHE`, else `$XDG_CACHE_HOME/tandem`, else `~/.cache/tandem`).
+//! (`$TANDEM_CACHE`, else `$XDG_CACHE_HOME/tandem`, else `~/.cache/tandem`), but for this program itself,
+//! which cargo builds into the clone's `target` before it can say anything.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
@@ -11,6 +12,7 @@ mod cache;
 mod demo;
 mod house;
 mod peers;
+mod ready;
 mod run;
 mod test;
 
@@ -51,6 +53,7 @@ enum Command {
 }
 
 fn main() -> Result<()> {
+    run::hear_signals()?;
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
     std::env::set_current_dir(&root)?;
     match Cli::parse().command {

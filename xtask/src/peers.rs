@@ -2,17 +2,24 @@
 
 use crate::{cache, run};
 use anyhow::{Context, Result};
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-/// Where Debian puts the browser.
-const CHROMIUM: &str = "/usr/bin/chromium";
+/// What Chromium and its relatives are called.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+/// The browser driver's version.
+const PLAYWRIGHT: &str = "1.65.1";
+/// The licence checker's version.
+const DENY: &str = "0.20.2";
 
 /// One thing that a test needs beside the Rust toolchain.
 pub struct Peer {
     /// Its name.
     pub name: &'static str,
-    /// Which tests need it.
-    pub needed_by: &'static str,
+    /// The stage of `cargo xtask test` that needs it.
+    pub stage: &'static str,
     /// What installing it takes.
     pub cost: &'static str,
     /// Where it goes.
@@ -22,40 +29,57 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whether it is there and starts.
+    /// Whether it is there, in the version that is wanted.
     pub fn is_present(&self) -> bool {
         (self.present)()
     }
 }
 
-/// Everything that may be missing.
+/// Everything that may be missing, in the order in which it has to be installed.
 pub fn all() -> Vec<Peer> {
     vec![
         Peer {
-            name: "chromium",
-            needed_by: "the dashboard's browser test",
-            cost: "about 400 MB from Debian's packages, 1–2 minutes",
-            place: CHROMIUM.into(),
-            present: || run::exists(CHROMIUM),
-            install: install_chromium,
+            name: "node and npm",
+            stage: "browser",
+            cost: "about 250 MB from Debian's packages, 1–2 minutes",
+            place: "/usr".into(),
+            present: || run::exists("node") && run::exists("npm"),
+            install: || apt(&["nodejs", "npm"]),
         },
         Peer {
-            name: "playwright-core 1.65",
-            needed_by: "the dashboard's browser test",
+            name: "chromium",
+            stage: "browser",
+            cost: "about 400 MB from Debian's packages, 1–2 minutes",
+            place: "/usr".into(),
+            present: || chromium().is_some(),
+            install: || apt(&["chromium"]),
+        },
+        Peer {
+            name: "playwright-core",
+            stage: "browser",
             cost: "about 10 MB from npm, 10 seconds",
             place: cache::npm(),
-            present: || cache::npm().join("node_modules/playwright-core/package.json").exists(),
+            present: playwright_is_there,
             install: install_playwright,
         },
         Peer {
             name: "cargo-deny",
-            needed_by: "the licence, ban and source check",
+            stage: "licences",
             cost: "built from crates.io, about 30 MB, 3–6 minutes on two cores",
             place: cache::tools(),
-            present: || deny().is_file(),
+            present: || run::version(deny()).is_some_and(|v| v.split_whitespace().nth(1) == Some(DENY)),
             install: install_deny,
         },
     ]
+}
+
+/// The browser, by its usual names in the search path.
+pub fn chromium() -> Option<PathBuf> {
+    find(&BROWSERS, std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()))
+}
+
+fn find(names: &[&str], folders: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    folders.flat_map(|f| names.iter().map(move |n| f.join(n))).find(|p| p.is_file())
 }
 
 /// The licence checker's path.
@@ -67,18 +91,19 @@ pub fn deny() -> PathBuf {
 pub fn run(check: bool) -> Result<()> {
     for p in all() {
         let state = if p.is_present() { "present" } else { "MISSING" };
-        println!("{:<22} {state:<8} for {}; {}; in {}", p.name, p.needed_by, p.cost, p.place.display());
+        println!("{:<16} {state:<8} for the stage `{}`; {}; in {}", p.name, p.stage, p.cost, p.place.display());
     }
-    if check { Ok(()) } else { install_missing() }
+    if check { Ok(()) } else { install_missing(|_| true) }
 }
 
-/// Installs what is missing, saying so first.
-pub fn install_missing() -> Result<()> {
-    let missing: Vec<Peer> = all().into_iter().filter(|p| !p.is_present()).collect();
+/// Installs what is missing for these stages, saying so first.
+pub fn install_missing(stage: impl Fn(&str) -> bool) -> Result<()> {
+    let missing: Vec<Peer> = all().into_iter().filter(|p| stage(p.stage) && !p.is_present()).collect();
     for p in &missing {
-        println!("missing: {} (for {}). Will install it: {}; into {}", p.name, p.needed_by, p.cost, p.place.display());
+        println!("missing: {} (for `{}`). Will install it: {}; into {}", p.name, p.stage, p.cost, p.place.display());
     }
     for p in &missing {
+        run::go_on()?;
         if let Err(e) = (p.install)() {
             println!("could not install {}: {e:#}. What needs it is named below as not run.", p.name);
         }
@@ -86,13 +111,26 @@ pub fn install_missing() -> Result<()> {
     Ok(())
 }
 
-fn install_chromium() -> Result<()> {
+/// What a stage lacks, as one sentence.
+pub fn lacking(stage: &str) -> Option<String> {
+    let missing: Vec<&str> = all().iter().filter(|p| p.stage == stage && !p.is_present()).map(|p| p.name).collect();
+    (!missing.is_empty()).then(|| format!("{} missing; `cargo xtask peers` installs it", missing.join(" and ")))
+}
+
+fn apt(packages: &[&str]) -> Result<()> {
     // Without root the operator has to do it; say so instead of failing in the middle.
     let apt = |args: &[&str]| {
         run::run("apt-get", Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"))
     };
-    apt(&["update", "-qq"]).context("apt-get needs root; install Debian's package `chromium` by hand")?;
-    apt(&["install", "-y", "-qq", "--no-install-recommends", "chromium"])
+    let by_hand = || format!("apt-get needs root; install Debian's {} by hand", packages.join(" and "));
+    apt(&["update", "-qq"]).with_context(by_hand)?;
+    apt(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat()).with_context(by_hand)
+}
+
+fn playwright_is_there() -> bool {
+    let file = cache::npm().join("node_modules/playwright-core/package.json");
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|v| v["version"] == PLAYWRIGHT)
 }
 
 fn install_playwright() -> Result<()> {
@@ -103,18 +141,47 @@ fn install_playwright() -> Result<()> {
         Command::new("npm")
             .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
             .arg(&dir)
-            .arg("playwright-core@1.65"),
+            .arg(format!("playwright-core@{PLAYWRIGHT}")),
     )
 }
 
 fn install_deny() -> Result<()> {
     // Its own target folder: it shares no dependency's features with the house.
-    run::run(
+    let target: &Path = &cache::dir().join("tools-target");
+    let built = run::run(
         "cargo install",
         run::cargo()
-            .args(["install", "cargo-deny", "--locked", "--quiet", "--root"])
+            .args(["install", "cargo-deny", "--version", DENY, "--locked", "--quiet", "--force", "--root"])
             .arg(cache::tools())
-            .env("CARGO_TARGET_DIR", cache::dir().join("tools-target")),
-    )?;
-    std::fs::remove_dir_all(cache::dir().join("tools-target")).context("removing the build folder of cargo-deny")
+            .env("CARGO_TARGET_DIR", target),
+    );
+    if target.exists() {
+        std::fs::remove_dir_all(target).context("removing the build folder of cargo-deny")?;
+    }
+    built
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BROWSERS, all, find};
+
+    #[test]
+    fn a_browser_is_found_by_any_of_its_names_in_the_order_of_the_search_path() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = || [a.path().to_owned(), b.path().to_owned()].into_iter();
+        assert_eq!(find(&BROWSERS, path()), None);
+        let chrome = b.path().join("google-chrome");
+        std::fs::write(&chrome, "").unwrap();
+        assert_eq!(find(&BROWSERS, path()), Some(chrome));
+        let chromium = a.path().join("chromium");
+        std::fs::write(&chromium, "").unwrap();
+        assert_eq!(find(&BROWSERS, path()), Some(chromium));
+    }
+
+    #[test]
+    fn every_peer_belongs_to_a_stage_that_there_is() {
+        for p in all() {
+            assert!(crate::test::STAGES.contains(&p.stage), "{}: {}", p.name, p.stage);
+        }
+    }
 }

@@ -85,8 +85,7 @@ pub enum Command {
     Devnet(Devnet),
     /// The demo, the kill loop, the benchmarks, the browser test.
     #[cfg(feature = "lab")]
-    #[command(subcommand)]
-    Lab(Lab),
+    Lab(LabArgs),
 }
 
 /// Where the configuration is.
@@ -256,6 +255,18 @@ pub struct Devnet {
 
 /// `tandem lab`.
 #[cfg(feature = "lab")]
+#[derive(Clone, Debug, Args)]
+pub struct LabArgs {
+    /// End when the process with this id, which started this one, ends.
+    #[arg(long, hide = true, value_name = "PID")]
+    pub lab_parent: Option<u32>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Lab,
+}
+
+/// What the lab can do.
+#[cfg(feature = "lab")]
 #[derive(Clone, Debug, Subcommand)]
 pub enum Lab {
     /// The main job on the embedded L1, ending with a table of what happened.
@@ -307,6 +318,9 @@ pub enum Lab {
         /// The folder that has node_modules/playwright-core.
         #[arg(long, value_name = "DIR")]
         npm: PathBuf,
+        /// The browser; by default the first Chromium or Chrome in the search path.
+        #[arg(long, value_name = "FILE")]
+        chromium: Option<PathBuf>,
     },
 }
 

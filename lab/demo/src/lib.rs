@@ -14,4 +14,5 @@ pub mod process;
 pub mod report;
 pub mod rig;
 pub mod run;
+pub mod stop;
 pub mod wallet;

@@ -73,6 +73,18 @@ mod tests {
     use super::Report;
 
     #[test]
+    fn the_report_has_the_shape_that_is_promised() {
+        let mut r = Report::default();
+        r.add("kept", true, 12.5, "ms", "seen");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        r.write(file.path()).unwrap();
+        let text = std::fs::read(file.path()).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let row = serde_json::json!({ "name": "kept", "ok": true, "value": 12.5, "unit": "ms", "detail": "seen" });
+        assert_eq!(value, serde_json::json!({ "checks": [row] }));
+    }
+
+    #[test]
     fn an_empty_report_or_one_with_a_failed_row_is_not_ok() {
         let mut r = Report::default();
         assert!(!r.is_ok());

@@ -1,16 +1,22 @@
 //! The demo: the main job from end to end on the simulated L1, and a table of what happened.
 
+mod evidence;
 mod load;
+mod outcome;
 mod relays;
+mod senders;
 mod table;
 
 use crate::{
     process::Host,
     report::Report,
     rig::{Rig, RigConfig},
+    stop::Stop,
 };
 use anyhow::{Context, Result, bail};
 use load::Load;
+use outcome::{Killed, Outcome};
+use relays::Relays;
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
@@ -37,69 +43,192 @@ const BUSY_SLOTS: u64 = 12;
 const HOSTS: [(&str, &str); 3] = [("north", "prysm"), ("south", "lighthouse"), ("west", "prysm")];
 /// Validators of each host.
 const EACH: u64 = 16;
+/// Accounts of the demo's users.
+const USERS: u32 = 4_000;
+/// Further accounts with money, for whoever wants to send something by hand.
+const SPARE: u32 = 16;
 
 /// Runs the demo.
 ///
 /// # Errors
-/// If a row of the table is not as it has to be.
-pub async fn run(options: &Options) -> Result<()> {
-    let begin = Instant::now();
-    let step = |text: &str| println!("[{:>5.1} s] {text}", begin.elapsed().as_secs_f64());
+/// If a row of the table is not as it has to be, or it was stopped before the table.
+pub async fn run(options: &Options, stop: &Stop) -> Result<()> {
     println!("Tandem demo. Everything here is SIMULATED: a devnet in this process, worthless money, real code.");
-    let config = RigConfig {
-        slot_ms: options.slot_ms,
-        validators: EACH * HOSTS.len() as u64,
-        seed: options.seed,
-        accounts: 4_000,
-        ..RigConfig::default()
-    };
-    let mut rig = Rig::start(config).await?;
-    step(&format!("an Ethereum L1 with {} validators runs: {}", rig.validators(), rig.execution()));
-    let relays = relays::Relays::start(&rig).await?;
-    step("three relays run: an honest one, one with the constraints API, one that censors and bids 50 ETH");
-    let mut hosts = start_hosts(&mut rig, options, &relays.urls()).await?;
-    for h in &hosts {
-        step(&format!("host {:<6} is ready: dashboard {}", h.name, h.gateway));
-    }
-    for h in &hosts {
-        crate::ask::wait_until_served(&h.gateway, Duration::from_millis(options.slot_ms * 40)).await?;
-    }
-    step("validators have registered and delegated; slots are open");
-    let mut load = Load::new(&rig)?;
-    let from = rig.slot_now();
-    step(&format!("asking for promises over {BUSY_SLOTS} slots …"));
-    let kill_at = from + BUSY_SLOTS / 2;
-    let mut killed = None;
-    while rig.slot_now() < from + BUSY_SLOTS {
-        load.round(&rig, &hosts).await?;
-        if killed.is_none() && rig.slot_now() >= kill_at {
-            killed = Some(kill_one(&rig, &mut hosts, &mut load, options.slot_ms).await?);
-            step("one host was killed with SIGKILL in the middle, and is back");
-        }
-        tokio::time::sleep(Duration::from_millis(options.slot_ms / 20)).await;
-    }
-    let killed = killed.context("no host was killed: the run was too short")?;
-    step(&format!("{} promises are held; waiting for the last slot …", load.held().len()));
-    let last = load.held().iter().map(|h| h.asked.slot).max().unwrap_or(0);
-    rig.wait_for_slot(last + 2).await?;
     let mut report = Report::default();
-    table::fill(&rig, &hosts, &load, &relays, &killed, &mut report).await?;
-    let promise = table::save_promise(&hosts, &load).await;
-    println!("\n{}", report.table());
-    println!("simulated: the L1, its proposers, the relays. Real: hosts, journal, keys, blocks, signatures.");
-    hints(options, promise.as_deref());
+    let ran = stop.during(to_the_table(options, &mut report)).await;
+    if let Err(e) = &ran {
+        report.add("the demo came to its table", false, 0.0, "", format!("{e:#}"));
+    }
     if let Some(file) = &options.report {
         report.write(file)?;
         println!("the table is in {}", file.display());
     }
+    let mut demo = ran?;
     if options.keep {
-        keep(&rig, &hosts, &mut load, options.slot_ms).await?;
+        demo.announce();
+        // Ctrl-C is how it ends.
+        tokio::select! {
+            _ = stop.asked() => {}
+            r = demo.live(Duration::from_millis(options.slot_ms / 2)) => match r? {},
+        }
     }
-    for h in &mut hosts {
-        h.stop()?;
-    }
-    rig.stop().await;
+    demo.stop().await?;
     if report.is_ok() { Ok(()) } else { bail!("a row of the table is not as it has to be") }
+}
+
+async fn to_the_table(options: &Options, report: &mut Report) -> Result<Demo> {
+    let mut demo = Demo::start(options).await?;
+    let killed = demo.busy().await?;
+    let promise = evidence::place(&options.binary);
+    let outcome = demo.outcome(killed, &promise).await?;
+    table::judge(&outcome, report);
+    println!("\n{}", report.table());
+    println!("simulated: the L1, its proposers, the relays. Real: hosts, journal, keys, blocks, signatures.");
+    hints(options, &promise);
+    Ok(demo)
+}
+
+/// A running demo. What it started ends with it, also when it is dropped.
+pub struct Demo {
+    // Hosts first: fields are dropped in order, and the folder with the hosts' files is the rig's.
+    hosts: Vec<Host>,
+    relays: Relays,
+    load: Load,
+    rig: Rig,
+    binary: PathBuf,
+    slot_ms: u64,
+    begin: Instant,
+}
+
+impl Demo {
+    /// Starts the L1, the relays and the hosts, and waits until slots are open.
+    ///
+    /// # Errors
+    /// If one of them does not get there.
+    pub async fn start(options: &Options) -> Result<Self> {
+        let begin = Instant::now();
+        let step = |text: &str| println!("[{:>5.1} s] {text}", begin.elapsed().as_secs_f64());
+        let config = RigConfig {
+            slot_ms: options.slot_ms,
+            validators: EACH * HOSTS.len() as u64,
+            seed: options.seed,
+            accounts: USERS + SPARE,
+            ..RigConfig::default()
+        };
+        let mut rig = Rig::start(config).await?;
+        step(&format!("an Ethereum L1 with {} validators runs: {}", rig.validators(), rig.execution()));
+        let relays = Relays::start(&rig).await?;
+        step("three relays run: an honest one, one with the constraints API, one that censors and bids 50 ETH");
+        let hosts = start_hosts(&mut rig, options, &relays.urls()).await?;
+        for h in &hosts {
+            step(&format!("host {:<6} is ready: dashboard {}", h.name, h.gateway));
+        }
+        for h in &hosts {
+            crate::ask::wait_until_served(&h.gateway, Duration::from_millis(options.slot_ms * 40)).await?;
+        }
+        step("validators have registered and delegated; slots are open");
+        let (binary, slot_ms) = (options.binary.clone(), options.slot_ms);
+        Ok(Self { hosts, relays, load: Load::new(USERS), rig, binary, slot_ms, begin })
+    }
+
+    /// The hosts.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// The L1.
+    pub fn rig(&self) -> &Rig {
+        &self.rig
+    }
+
+    /// The account with this number of those that no user of the demo sends from.
+    ///
+    /// # Errors
+    /// If there are not so many.
+    pub fn spare_account(&self, n: u32) -> Result<crate::wallet::Wallet> {
+        anyhow::ensure!(n < SPARE, "there are {SPARE} spare accounts");
+        crate::wallet::Wallet::nth(USERS + n, self.rig.chain_id())
+    }
+
+    fn step(&self, text: &str) {
+        println!("[{:>5.1} s] {text}", self.begin.elapsed().as_secs_f64());
+    }
+
+    /// Users ask for promises over some slots; in the middle a host is killed.
+    async fn busy(&mut self) -> Result<Killed> {
+        let from = self.rig.slot_now();
+        self.step(&format!("asking for promises over {BUSY_SLOTS} slots …"));
+        let mut killed = None;
+        while self.rig.slot_now() < from + BUSY_SLOTS {
+            self.load.round(&self.rig, &self.hosts).await?;
+            if killed.is_none() && self.rig.slot_now() >= from + BUSY_SLOTS / 2 {
+                killed = Some(self.kill_one().await?);
+                self.step("one host was killed with SIGKILL in the middle, and is back");
+            }
+            tokio::time::sleep(Duration::from_millis(self.slot_ms / 20)).await;
+        }
+        killed.context("no host was killed: the run was too short")
+    }
+
+    /// Kills the host that holds most, starts it again, and asks for everything that it had promised.
+    async fn kill_one(&mut self) -> Result<Killed> {
+        // Right after a slot's header call, so that the host is back before the next cut-off.
+        let next = self.rig.slot_now() + 1;
+        self.rig.wait_for_slot(next).await?;
+        tokio::time::sleep(Duration::from_millis(self.slot_ms / 4)).await;
+        let i = self.load.fullest_host(self.hosts.len());
+        let host = &mut self.hosts[i];
+        let begin = Instant::now();
+        host.kill()?;
+        host.start()?;
+        host.ready(Duration::from_secs(30)).await?;
+        Ok(self.load.repeat(i, host, begin.elapsed()).await)
+    }
+
+    /// Waits for the last promised slot, and looks everything up.
+    async fn outcome(&mut self, killed: Killed, promise: &std::path::Path) -> Result<Outcome> {
+        self.step(&format!("{} promises are held; waiting for the last slot …", self.load.held().len()));
+        let last = self.load.held().iter().map(|h| h.asked.slot).max().unwrap_or(0);
+        self.rig.wait_for_slot(last + 2).await?;
+        let verified = match evidence::save(&self.hosts, &self.load, promise).await {
+            Ok(()) => evidence::verify(&self.binary, promise).await,
+            Err(e) => Err(e.context("no promise of this run could be saved")),
+        };
+        let verified = verified.map_err(|e| format!("{e:#}"));
+        Outcome::gather(&self.rig, &self.hosts, &self.load, &self.relays, killed, verified).await
+    }
+
+    /// Users go on asking, with a pause between rounds, until this is dropped.
+    ///
+    /// # Errors
+    /// If signing fails.
+    pub async fn live(&mut self, pause: Duration) -> Result<std::convert::Infallible> {
+        loop {
+            self.load.round(&self.rig, &self.hosts).await?;
+            self.load.forget();
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn announce(&self) {
+        println!("\nleft running until Ctrl-C:");
+        for h in &self.hosts {
+            println!("  dashboard of {:<6} {}", h.name, h.gateway);
+        }
+        println!("  execution {}   beacon {}", self.rig.execution(), self.rig.beacon());
+    }
+
+    /// Ends everything in order.
+    ///
+    /// # Errors
+    /// If a host can not be ended.
+    pub async fn stop(mut self) -> Result<()> {
+        for h in &mut self.hosts {
+            h.stop()?;
+        }
+        self.rig.stop().await;
+        Ok(())
+    }
 }
 
 async fn start_hosts(rig: &mut Rig, options: &Options, relays: &[String]) -> Result<Vec<Host>> {
@@ -109,6 +238,7 @@ async fn start_hosts(rig: &mut Rig, options: &Options, relays: &[String]) -> Res
         // The first host has no relay: all its blocks are its own.
         let with = if i == 0 { &[] } else { relays };
         let mut host = rig.add_host(&options.binary, name, first..first + EACH, personality, with).await?;
+        forgo_any_bribe(&host)?;
         host.flag("--first-use");
         host.start()?;
         hosts.push(host);
@@ -121,55 +251,21 @@ async fn start_hosts(rig: &mut Rig, options: &Options, relays: &[String]) -> Res
     Ok(hosts)
 }
 
-/// What the kill showed.
-pub struct Killed {
-    name: String,
-    held: usize,
-    same: usize,
-    back: Duration,
+/// The censoring relay claims 50 ETH a block that it does not pay. Where such a claim is booked as
+/// forgone, the default of 1 ETH a day closes the host's slots after the first refusal.
+fn forgo_any_bribe(host: &Host) -> Result<()> {
+    let file = host.dir.join("tandem.toml");
+    let text = std::fs::read_to_string(&file)?;
+    let default = "max_forgone = \"1000000000000000000\"";
+    anyhow::ensure!(text.contains(default), "{} has no `{default}`", file.display());
+    std::fs::write(&file, text.replace(default, "max_forgone = \"1000000000000000000000000\""))?;
+    Ok(())
 }
 
-/// Kills the host that holds most, starts it again, and asks for everything that it had promised.
-async fn kill_one(rig: &Rig, hosts: &mut [Host], load: &mut Load, slot_ms: u64) -> Result<Killed> {
-    // Right after a slot's header call, so that the host is back before the next cut-off.
-    let next = rig.slot_now() + 1;
-    rig.wait_for_slot(next).await?;
-    tokio::time::sleep(Duration::from_millis(slot_ms / 4)).await;
-    let i = load.fullest_host(hosts.len());
-    let host = &mut hosts[i];
-    let begin = Instant::now();
-    host.kill()?;
-    host.start()?;
-    host.ready(Duration::from_secs(30)).await?;
-    let back = begin.elapsed();
-    let (held, same) = load.repeat(i, &host.gateway).await;
-    Ok(Killed { name: host.name.clone(), held, same, back })
-}
-
-fn hints(options: &Options, promise: Option<&std::path::Path>) {
+fn hints(options: &Options, promise: &std::path::Path) {
     let tandem = options.binary.display();
     println!("\ngo on with:");
     println!("  cargo xtask demo --keep                          the same, left running with the dashboard");
-    if let Some(p) = promise {
-        println!("  {tandem} preconf verify {}    a promise of this run, checked from its bytes", p.display());
-    }
+    println!("  {tandem} preconf verify {}    a promise of this run, checked from its bytes", promise.display());
     println!("  {tandem} devnet --slot-ms 2000                   an L1 to try things on");
-}
-
-async fn keep(rig: &Rig, hosts: &[Host], load: &mut Load, slot_ms: u64) -> Result<()> {
-    println!("\nleft running until Ctrl-C:");
-    for h in hosts {
-        println!("  dashboard of {:<6} {}", h.name, h.gateway);
-    }
-    println!("  execution {}   beacon {}", rig.execution(), rig.beacon());
-    let quiet = Duration::from_millis(slot_ms / 2);
-    tokio::select! {
-        r = tokio::signal::ctrl_c() => r.map_err(Into::into),
-        r = async {
-            loop {
-                load.round(rig, hosts).await?;
-                tokio::time::sleep(quiet).await;
-            }
-        } => r,
-    }
 }

@@ -23,20 +23,38 @@ const KEY_HOLDERS: [&str; 1] = ["crates/promise/signer"];
 /// What a boost may know of the house.
 const BOOST_KNOWS: [&str; 3] = ["crates/run/module", "crates/base/types", "crates/base/crypto"];
 
-/// Checks the resolved graph.
-pub fn check(root: &Path) -> Result<Vec<String>> {
-    let meta = MetadataCommand::new().current_dir(root).exec().context("cargo metadata")?;
+/// Fewest crates and edges between them that the house has: a check that sees fewer sees nothing.
+pub const LEAST: Least = Least { crates: 20, edges: 60 };
+
+/// What must be seen at least.
+pub struct Least {
+    /// Crates.
+    pub crates: usize,
+    /// Edges between them.
+    pub edges: usize,
+}
+
+/// Checks what the crates of a workspace declare.
+pub fn check(root: &Path, least: &Least) -> Result<Vec<String>> {
+    // Declared dependencies are enough, and need neither a resolution nor a network.
+    let meta = MetadataCommand::new().current_dir(root).no_deps().exec().context("cargo metadata")?;
+    let mut faults = Vec::new();
     let mut folder = BTreeMap::new();
     for p in meta.workspace_packages() {
         let dir = p.manifest_path.parent().and_then(|d| d.strip_prefix(&meta.workspace_root).ok());
         folder.insert(p.name.to_string(), dir.map(ToString::to_string).unwrap_or_default());
+        if !takes_lints(&std::fs::read_to_string(&p.manifest_path)?) {
+            faults.push(format!("{}: does not take the workspace's lints (`[lints]` with `workspace = true`)", p.name));
+        }
     }
     let mut edges = Vec::new();
-    let mut faults = Vec::new();
     for p in meta.workspace_packages() {
         for d in &p.dependencies {
-            if d.source.as_ref().is_some_and(|s| !s.to_string().starts_with("registry+")) {
-                faults.push(format!("{}: {} comes from {:?}, not from the registry", p.name, d.name, d.source));
+            if let Some(s) = d.source.as_ref().filter(|s| !s.to_string().starts_with("registry+")) {
+                faults.push(format!("{}: {} comes from {s}, not from the registry", p.name, d.name));
+            }
+            if let Some(path) = d.path.as_ref().filter(|path| !path.starts_with(&meta.workspace_root)) {
+                faults.push(format!("{}: {} comes from {path}, outside the tree", p.name, d.name));
             }
             let (Some(from), Some(to)) = (folder.get(p.name.as_str()), folder.get(&d.name)) else { continue };
             edges.push(Edge {
@@ -47,9 +65,18 @@ pub fn check(root: &Path) -> Result<Vec<String>> {
             });
         }
     }
+    if folder.len() < least.crates || edges.len() < least.edges {
+        faults.push(format!("only {} crates and {} edges were seen", folder.len(), edges.len()));
+    }
     faults.extend(edges.iter().filter_map(fault));
     faults.extend(circles(&edges));
     Ok(faults)
+}
+
+/// Whether a manifest has `workspace = true` in its `[lints]`.
+fn takes_lints(manifest: &str) -> bool {
+    let after = manifest.lines().map(str::trim).skip_while(|l| *l != "[lints]").skip(1);
+    after.take_while(|l| !l.starts_with('[')).any(|l| l.split_whitespace().collect::<String>() == "workspace=true")
 }
 
 fn floor(folder: &str) -> Option<usize> {
@@ -65,10 +92,19 @@ fn floor(folder: &str) -> Option<usize> {
 fn fault(e: &Edge) -> Option<String> {
     let say = |why: &str| Some(format!("{} must not depend on {}: {why}", e.from, e.to));
     let is = |folder: &str, top: &str| folder == top || folder.starts_with(&format!("{top}/"));
+    if is(&e.from, "xtask") {
+        return say("xtask builds the house and is built before it");
+    }
+    if is(&e.to, "bin") || is(&e.to, "xtask") {
+        return say("nobody knows the binary and the project's own commands");
+    }
+    if is(&e.to, "boosts") && !is(&e.from, "bin") {
+        return say("only the binary knows boosts: the house keeps what any module promised");
+    }
     if is(&e.to, "lab") {
         let testkit = e.to == "lab/testkit" && e.dev;
         let bin = is(&e.from, "bin") && (e.optional || e.dev);
-        return if is(&e.from, "lab") || testkit || bin || is(&e.from, "xtask") {
+        return if is(&e.from, "lab") || testkit || bin {
             testkit_stays_low(e)
         } else {
             say("what is simulated does not ship; tests may use lab/testkit")
@@ -158,6 +194,14 @@ mod tests {
             ("crates/prove/blocks", "lab/testkit"),
             ("bin/tandem", "lab/devnet"),
             ("lab/testkit", "crates/watch/node"),
+            ("crates/run/host", "boosts/preconf"),
+            ("lab/demo", "boosts/preconf"),
+            ("boosts/preconf", "boosts/other"),
+            ("crates/run/host", "bin/tandem"),
+            ("crates/base/types", "xtask"),
+            ("boosts/preconf", "xtask"),
+            ("xtask", "lab/demo"),
+            ("xtask", "crates/base/types"),
         ] {
             assert!(fault(&edge(from, to)).is_some(), "{from} → {to}");
         }
@@ -170,6 +214,7 @@ mod tests {
             ("crates/promise/signer", "crates/base/keys"),
             ("bin/tandem", "crates/face/gateway"),
             ("boosts/preconf", "crates/run/module"),
+            ("bin/tandem", "boosts/preconf"),
             ("lab/devnet", "crates/base/keys"),
         ] {
             assert_eq!(fault(&edge(from, to)), None, "{from} → {to}");
@@ -185,5 +230,68 @@ mod tests {
         let ring = [edge("a", "b"), edge("b", "c"), edge("c", "a")];
         assert_eq!(circles(&ring).len(), 1);
         assert!(circles(&ring[..2]).is_empty());
+    }
+
+    #[test]
+    fn a_manifest_takes_the_lints_only_in_their_own_section() {
+        assert!(takes_lints("[package]\nname = \"a\"\n\n[lints]\nworkspace = true\n"));
+        assert!(!takes_lints("[lints]\n[dependencies]\nworkspace = true\n"));
+        assert!(!takes_lints("[package]\nversion.workspace = true\n"));
+    }
+
+    /// A workspace with these members: folder, name, what is in the manifest beside the package.
+    fn tree(members: &[(&str, &str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        // A resolved path, as cargo gives them.
+        let folders: Vec<String> = members.iter().map(|m| format!("{:?}", m.0)).collect();
+        let workspace =
+            format!("[workspace]\nresolver = \"3\"\nmembers = [{}]\n[workspace.lints.rust]\n", folders.join(", "));
+        std::fs::write(dir.path().join("Cargo.toml"), workspace).unwrap();
+        for (folder, name, more) in members {
+            let at = dir.path().join(folder);
+            std::fs::create_dir_all(at.join("src")).unwrap();
+            std::fs::write(at.join("src/lib.rs"), "").unwrap();
+            let text = format!("[package]\nname = {name:?}\nversion = \"0.1.0\"\nedition = \"2024\"\n\n{more}\n");
+            std::fs::write(at.join("Cargo.toml"), text).unwrap();
+        }
+        dir
+    }
+
+    const LINTS: &str = "[lints]\nworkspace = true\n";
+    const FEW: Least = Least { crates: 2, edges: 1 };
+
+    fn faults_of(members: &[(&str, &str, &str)]) -> Vec<String> {
+        check(tree(members).path(), &FEW).unwrap()
+    }
+
+    #[test]
+    fn a_sound_tree_has_no_fault_and_an_empty_one_is_not_taken_for_sound() {
+        let node = format!("{LINTS}[dependencies]\ntypes = {{ path = \"../../base/types\" }}\nserde = \"1\"");
+        let sound = [("crates/base/types", "types", LINTS), ("crates/watch/node", "node", node.as_str())];
+        assert_eq!(faults_of(&sound), Vec::<String>::new());
+        assert_eq!(faults_of(&sound[..1]), ["only 1 crates and 0 edges were seen"]);
+    }
+
+    #[test]
+    fn what_is_planted_in_a_tree_is_found() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::create_dir(outside.path().join("src")).unwrap();
+        std::fs::write(outside.path().join("src/lib.rs"), "").unwrap();
+        std::fs::write(outside.path().join("Cargo.toml"), "[package]\nname = \"far\"\n").unwrap();
+        let types = format!(
+            "[dependencies]\nnode = {{ path = \"../../watch/node\" }}\nfar = {{ path = {:?} }}\n\
+             near = {{ git = \"https://example.invalid/near\" }}",
+            outside.path().display().to_string()
+        );
+        let found = faults_of(&[("crates/base/types", "types", types.as_str()), ("crates/watch/node", "node", LINTS)]);
+        for part in [
+            "crates/base/types must not depend on crates/watch/node",
+            "types: far comes from",
+            "types: near comes from git+https://example.invalid/near",
+            "types: does not take the workspace's lints",
+        ] {
+            assert!(found.iter().any(|f| f.contains(part)), "{part}: {found:#?}");
+        }
+        assert_eq!(found.len(), 4, "{found:#?}");
     }
 }

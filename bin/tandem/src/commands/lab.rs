@@ -1,11 +1,11 @@
 //! `tandem devnet` and `tandem lab`.
 
-use crate::cli::{Devnet as Args, Lab};
+use crate::cli::{Devnet as Args, Lab, LabArgs};
 use anyhow::{Context, Result, bail};
-use tandem_demo as demo;
+use tandem_demo::{self as demo, stop::Stop};
 use tandem_devnet::{Config, Devnet, ProposerConfig};
 
-/// Runs the devnet until Ctrl-C.
+/// Runs the devnet until Ctrl-C or SIGTERM.
 ///
 /// # Errors
 /// If it can not start.
@@ -24,6 +24,7 @@ pub async fn devnet(args: Args) -> Result<()> {
         proposers,
         ..Config::default()
     };
+    let stop = Stop::listen()?;
     let devnet = Devnet::start(config).await?;
     println!("a simulated Ethereum L1 runs (chain {}), nothing on it is worth anything", devnet.spec().chain_id);
     println!("  execution  {}", devnet.execution_url());
@@ -32,7 +33,7 @@ pub async fn devnet(args: Args) -> Result<()> {
     println!("  trouble    {}/tandem/v1/devnet", devnet.beacon_url());
     println!("  a host beside it: tandem init --devnet {} --validators 0-{}", devnet.beacon_url(), args.validators - 1);
     println!("Ctrl-C ends it.");
-    tokio::signal::ctrl_c().await?;
+    stop.asked().await;
     devnet.stop().await;
     Ok(())
 }
@@ -58,23 +59,32 @@ fn proposer(i: usize, text: &str) -> Result<ProposerConfig> {
     })
 }
 
-/// The demo, the kill loop, the benchmarks, the browser test.
+/// The demo, the kill loop, the benchmarks, the browser test. At Ctrl-C or SIGTERM, and when the process
+/// ends that asked for it, each ends what it started and removes its folders.
 ///
 /// # Errors
 /// If one of them did not come out as it had to.
-pub async fn run(lab: Lab) -> Result<()> {
+pub async fn run(args: LabArgs) -> Result<()> {
+    if let Some(parent) = args.lab_parent {
+        crate::run::end_with(parent, rustix::process::Signal::TERM)?;
+    }
+    let stop = Stop::listen()?;
     let binary = std::env::current_exe().context("this program's own path")?;
-    match lab {
+    match args.command {
         Lab::Demo { keep, report, slot_ms, seed } => {
-            demo::run::run(&demo::run::Options { binary, keep, report, slot_ms, seed }).await
+            demo::run::run(&demo::run::Options { binary, keep, report, slot_ms, seed }, &stop).await
         }
         Lab::KillLoop { rounds, seed, break_write } => {
             let seed = seed.unwrap_or_else(crate::run::now_ms);
-            demo::kill::run(&demo::kill::Options { binary, rounds, seed, break_write }).await.map(drop)
+            let options = demo::kill::Options { binary, rounds, seed, break_write };
+            stop.during(demo::kill::run(&options)).await.map(drop)
         }
         Lab::Bench { prefix, report, list } => {
-            demo::bench::run(&demo::bench::Options { binary, prefix, report, list }).await
+            stop.during(demo::bench::run(&demo::bench::Options { binary, prefix, report, list })).await
         }
-        Lab::BrowserTest { script, shots, npm } => demo::browser::run(&binary, &script, &shots, &npm).await,
+        Lab::BrowserTest { script, shots, npm, chromium } => {
+            let options = demo::browser::Options { binary, script, shots, npm, chromium };
+            stop.during(demo::browser::run(&options)).await
+        }
     }
 }

@@ -37,7 +37,7 @@ pub fn run(args: cli::Run) -> Result<()> {
     let started = Instant::now();
     #[cfg(feature = "lab")]
     if let Some(parent) = args.lab_parent {
-        die_with(parent)?;
+        end_with(parent, rustix::process::Signal::KILL)?;
     }
     let config = Config::read(&args.config.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -53,11 +53,11 @@ pub fn run(args: cli::Run) -> Result<()> {
     })
 }
 
-/// This process ends when the one that started it does, so that a lab run leaves nothing behind.
+/// This process gets a signal when the one that started it ends, so that a lab run leaves nothing behind.
 #[cfg(feature = "lab")]
-fn die_with(parent: u32) -> Result<()> {
-    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-    set_parent_process_death_signal(Some(Signal::KILL))?;
+pub fn end_with(parent: u32, signal: rustix::process::Signal) -> Result<()> {
+    use rustix::process::{getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(signal))?;
     // It may have ended before the signal was asked for.
     let now = getppid().map(|p| p.as_raw_nonzero().get() as u32);
     anyhow::ensure!(now == Some(parent), "the process that started this one has ended");

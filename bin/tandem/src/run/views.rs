@@ -248,6 +248,7 @@ impl Shared {
             promised,
             value: if served { wei(story.and_then(|s| s.value.as_ref())) } else { None },
             best_refused: wei(refused.map(|b| &b.value)),
+            best_refused_from: refused.map(|b| b.relay.clone()),
             forgone: wei(story.and_then(|s| s.forgone.as_ref())),
             canonical: true,
             is_final: false,

@@ -173,6 +173,7 @@ impl House {
             promised: mine.len() as u64,
             value: is_ours(n).then(|| U256::from(u64::from(roll[8]) * 123_456_789_012_345).into()),
             best_refused: None,
+            best_refused_from: None,
             forgone: own.then(|| U256::from(u64::from(roll[9]) * 1_000_000_000_007).into()),
             canonical: true,
             is_final: false,

@@ -1,8 +1,12 @@
 //! Users of the demo: most are honest, some ask twice for one nonce.
 
+use super::{
+    outcome::Killed,
+    senders::{Senders, next_nonce},
+};
 use crate::{
     ask,
-    kill::oracle::{Answer, Asked, Held, Oracle},
+    kill::oracle::{Answer, Held, Oracle},
     process::Host,
     rig::Rig,
     wallet::{Fees, Wallet},
@@ -18,30 +22,36 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Requests in a round.
 const ROUND: usize = 4;
 
+/// Second transactions for a nonce that was promised already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doubles {
+    /// Refused, as they must be.
+    pub refused: u64,
+    /// Promised too.
+    pub promised: u64,
+}
+
 /// All users, and what they were answered.
 pub struct Load {
+    senders: Senders,
     oracle: Oracle,
     host_of: BTreeMap<usize, usize>,
     latencies: Vec<Duration>,
-    refused_doubles: u64,
-    next: u32,
-    chain_id: u64,
+    doubles: Doubles,
+    asked: u64,
 }
 
 impl Load {
     /// Nobody has asked yet.
-    ///
-    /// # Errors
-    /// Never in practice.
-    pub fn new(rig: &Rig) -> Result<Self> {
-        Ok(Self {
+    pub fn new(accounts: u32) -> Self {
+        Self {
+            senders: Senders::new(accounts),
             oracle: Oracle::default(),
             host_of: BTreeMap::new(),
             latencies: Vec::new(),
-            refused_doubles: 0,
-            next: 0,
-            chain_id: rig.chain_id(),
-        })
+            doubles: Doubles::default(),
+            asked: 0,
+        }
     }
 
     /// Some users ask each host for its next slots.
@@ -55,30 +65,43 @@ impl Load {
             let slots: Vec<u64> = slots.iter().map(|s| s.slot).filter(|s| *s <= near).collect();
             for n in 0..ROUND {
                 let Some(slot) = slots.get(n % slots.len().max(1)) else { continue };
-                self.one(i, host, *slot).await?;
+                self.one(rig, i, host, *slot).await?;
             }
         }
         Ok(())
     }
 
-    async fn one(&mut self, i: usize, host: &Host, slot: u64) -> Result<()> {
-        let index = self.next;
-        self.next += 1;
-        let wallet = Wallet::nth(index, self.chain_id)?;
-        let (asked, _) = ask::ask(&wallet, index, 0, slot, 1, Fees::default())?;
+    async fn one(&mut self, rig: &Rig, i: usize, host: &Host, slot: u64) -> Result<()> {
+        let Some((index, before)) = self.senders.take(rig.slot_now()) else { return Ok(()) };
+        // Whatever comes of it, the account rests until the slot is over: an answer can be lost.
+        self.senders.sent(index, slot);
+        let wallet = Wallet::nth(index, rig.chain_id())?;
+        let nonce = if before { next_nonce(rig, &wallet).await } else { Ok(0) };
+        // The L1 is busy: this user asks another time.
+        let Ok(nonce) = nonce else { return Ok(()) };
+        let (asked, _) = ask::ask(&wallet, index, nonce, slot, 1, Fees::default())?;
         let begin = Instant::now();
         let answer = ask::send(&host.gateway, &asked.request, PATIENCE).await;
-        if matches!(answer, Answer::Promise(_)) {
-            self.latencies.push(begin.elapsed());
+        let took = begin.elapsed();
+        let won = matches!(answer, Answer::Promise(_));
+        if won {
+            self.latencies.push(took);
             self.host_of.insert(self.oracle.held().len(), i);
         }
-        let won = matches!(answer, Answer::Promise(_));
         self.oracle.take(asked, answer);
+        self.asked += 1;
         // Every tenth user tries to have two transactions promised for one nonce.
-        if won && index.is_multiple_of(10) {
-            let (double, _) = ask::ask(&wallet, index, 0, slot, 2, Fees::default())?;
+        if won && self.asked.is_multiple_of(10) {
+            let (double, _) = ask::ask(&wallet, index, nonce, slot, 2, Fees::default())?;
             let answer = ask::send(&host.gateway, &double.request, PATIENCE).await;
-            self.refused_doubles += u64::from(matches!(answer, Answer::Refused(_)));
+            match &answer {
+                Answer::Refused(_) => self.doubles.refused += 1,
+                Answer::Promise(_) => {
+                    self.doubles.promised += 1;
+                    self.host_of.insert(self.oracle.held().len(), i);
+                }
+                Answer::Nothing => {}
+            }
             self.oracle.take(double, answer);
         }
         Ok(())
@@ -90,24 +113,24 @@ impl Load {
         (0..hosts).max_by_key(|i| count(*i)).unwrap_or(0)
     }
 
-    /// Asks a host again for everything that it promised: how much that was, and how much came back the
-    /// same, byte for byte (or was told as expired, with its fate).
-    pub async fn repeat(&mut self, host: usize, gateway: &str) -> (usize, usize) {
-        let mine: Vec<Asked> = self
-            .host_of
-            .iter()
-            .filter(|(_, h)| **h == host)
-            .filter_map(|(i, _)| self.oracle.held().get(*i).map(|h| h.asked.clone()))
-            .collect();
-        let before = self.oracle.faults().len();
-        let mut answered = 0;
-        for asked in &mine {
-            let answer = ask::send(gateway, &asked.request, PATIENCE).await;
-            answered += usize::from(answer != Answer::Nothing);
-            self.oracle.take(asked.clone(), answer);
+    /// Asks a host again for everything that it promised. Only the same promise, byte for byte, counts.
+    pub async fn repeat(&mut self, host: usize, of: &Host, back: Duration) -> Killed {
+        let held = self.oracle.held().iter().enumerate();
+        let mine: Vec<Held> = held.filter(|(i, _)| self.host_of(*i) == host).map(|(_, h)| h.clone()).collect();
+        let mut same = 0;
+        for h in &mine {
+            let answer = ask::send(&of.gateway, &h.asked.request, PATIENCE).await;
+            same += usize::from(matches!(&answer, Answer::Promise(bytes) if *bytes == h.answer));
+            self.oracle.take(h.asked.clone(), answer);
         }
-        let wrong = self.oracle.faults().len() - before;
-        (mine.len(), answered.saturating_sub(wrong))
+        Killed { name: of.name.clone(), held: mine.len(), same, back }
+    }
+
+    /// Forgets what was answered, so that a demo that is left running does not grow.
+    pub fn forget(&mut self) {
+        self.oracle = Oracle::default();
+        self.host_of.clear();
+        self.latencies.clear();
     }
 
     /// What users hold.
@@ -122,9 +145,9 @@ impl Load {
     pub fn host_of(&self, i: usize) -> usize {
         self.host_of.get(&i).copied().unwrap_or(0)
     }
-    /// Second transactions for a promised nonce that were refused.
-    pub fn refused_doubles(&self) -> u64 {
-        self.refused_doubles
+    /// Second transactions for a promised nonce.
+    pub fn doubles(&self) -> Doubles {
+        self.doubles
     }
     /// Times from request to promise, sorted.
     pub fn latencies(&self) -> Vec<Duration> {

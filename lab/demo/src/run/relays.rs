@@ -1,9 +1,10 @@
 //! The demo's relays.
 
+use super::outcome::RelayDeeds;
 use crate::rig::Rig;
 use anyhow::Result;
 use std::net::{Ipv4Addr, SocketAddr};
-use tandem_testkit::relay::{Behaviour, Counts, Relay, RelayConfig};
+use tandem_testkit::relay::{Behaviour, Relay, RelayConfig};
 use tandem_types::Wei;
 
 /// What the censoring relay claims to pay, whatever its block pays.
@@ -52,8 +53,15 @@ impl Relays {
         ]
     }
 
-    /// What the honest ones and the censoring one did.
-    pub fn counts(&self) -> [Counts; 3] {
-        [self.honest.counts(), self.constraints.counts(), self.censor.counts()]
+    /// What each did, in the order in which they are configured.
+    pub fn deeds(&self) -> [RelayDeeds; 3] {
+        [&self.honest, &self.constraints, &self.censor].map(|relay| {
+            let slots = relay.slots();
+            RelayDeeds {
+                bid: slots.bid.iter().map(|s| s.get()).collect(),
+                taken: slots.taken.iter().map(|s| s.get()).collect(),
+                constraints: relay.counts().constraints,
+            }
+        })
     }
 }

@@ -213,6 +213,7 @@ async fn unblind(s: &State, headers: &HeaderMap, body: &[u8]) -> Result<SignedBe
     let root = fork.block_root(block.message.tree_hash_root());
     bls::verify(&offered.key, root.as_slice(), &block.signature)
         .map_err(|e| bad(format!("proposer's signature: {e}")))?;
+    s.note(block.message.slot, |slots| &mut slots.taken);
     block.unblind_contents(offered.payload, offered.bundle).map_err(|e| bad(e.to_string()))
 }
 

@@ -88,6 +88,7 @@ pub(super) async fn bid(
     faults::spoil_bid(behaviour.fault, &mut message);
     state.payloads.put(Offered { payload, bundle, key: *key });
     state.count(|c| c.bids += 1);
+    state.note(slot, |s| &mut s.bid);
     Ok(Some(sign(state, &behaviour, message)))
 }
 

@@ -12,7 +12,11 @@ use anyhow::{Context, Result};
 use build::Payloads;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
 use tandem_beacon::SignedValidatorRegistration;
 use tandem_crypto::{BidSigner, domains::SigningFork};
 use tandem_keys::{BidKey, BlsSecretKey};
@@ -129,6 +133,18 @@ pub struct Counts {
     pub published: u64,
 }
 
+/// In which slots a relay bid, and in which its block was signed: the newest that are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RelaySlots {
+    /// It answered a header call with a bid.
+    pub bid: BTreeSet<Slot>,
+    /// The proposer signed its block.
+    pub taken: BTreeSet<Slot>,
+}
+
+/// Slots of either kind that are kept.
+const KEPT_SLOTS: usize = 4_096;
+
 pub(crate) struct State {
     config: RelayConfig,
     key: BidKey,
@@ -141,6 +157,7 @@ pub(crate) struct State {
     payloads: Payloads,
     fork: OnceCell<SigningFork>,
     counts: Mutex<Counts>,
+    slots: Mutex<RelaySlots>,
 }
 
 /// A running relay; it ends when this is dropped.
@@ -174,6 +191,7 @@ impl Relay {
             payloads: Payloads::default(),
             fork: OnceCell::new(),
             counts: Mutex::default(),
+            slots: Mutex::default(),
             config,
         });
         let app = api::router(Arc::clone(&state));
@@ -206,6 +224,10 @@ impl Relay {
     pub fn counts(&self) -> Counts {
         *self.state.counts.lock()
     }
+    /// In which slots.
+    pub fn slots(&self) -> RelaySlots {
+        self.state.slots.lock().clone()
+    }
 }
 
 impl Drop for Relay {
@@ -220,6 +242,14 @@ impl State {
     }
     fn count(&self, f: impl FnOnce(&mut Counts)) {
         f(&mut self.counts.lock());
+    }
+    fn note(&self, slot: Slot, which: impl FnOnce(&mut RelaySlots) -> &mut BTreeSet<Slot>) {
+        let mut slots = self.slots.lock();
+        let of = which(&mut slots);
+        of.insert(slot);
+        while of.len() > KEPT_SLOTS {
+            of.pop_first();
+        }
     }
 }
 

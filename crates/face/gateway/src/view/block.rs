@@ -56,6 +56,9 @@ pub struct BlockView {
     pub value: Option<Wei>,
     /// The best bid that was refused for it.
     pub best_refused: Option<Wei>,
+    /// The relay that it came from, by its name in the configuration.
+    #[serde(default)]
+    pub best_refused_from: Option<String>,
     /// What was forgone by taking it.
     pub forgone: Option<Wei>,
     /// False once a reorg took it off the chain.
