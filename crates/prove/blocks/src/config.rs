@@ -26,6 +26,10 @@ pub struct Config {
     pub header_reserve_ms: u64,
     /// Milliseconds for one attempt to publish a block.
     pub publish_ms: u64,
+    /// Milliseconds into a slot after which a header call is late: no relay is asked any more, and where
+    /// nothing is due there is no bid, since a block so late is orphaned. An own block with what is due
+    /// is still served.
+    pub late_in_slot_ms: u64,
     /// Milliseconds for registrations, constraints and delegations at a relay.
     pub relay_ms: u64,
     /// Milliseconds for one block build at the execution client.
@@ -79,6 +83,7 @@ impl Default for Config {
             check_parent: true,
             header_ms: 950,
             header_reserve_ms: 40,
+            late_in_slot_ms: 2_000,
             publish_ms: 4_000,
             relay_ms: 3_000,
             build_ms: 2_000,
@@ -122,6 +127,12 @@ impl Config {
         }
         if self.header_ms == 0 || self.header_ms > 1_000 {
             return bad("header_ms", "use 1 to 1000: a beacon node waits one second");
+        }
+        if self.late_in_slot_ms == 0 {
+            return bad("late_in_slot_ms", "use at least 1; 2000 is what others use");
+        }
+        if self.relay_ms == 0 {
+            return bad("relay_ms", "use at least 1");
         }
         if self.header_reserve_ms >= self.header_ms {
             return bad("header_reserve_ms", "use less than header_ms");

@@ -97,6 +97,10 @@ pub enum NoBid {
     TooLate,
     /// No `payload_attributes` event came for this slot with exactly this parent hash.
     NoAttributes,
+    /// Asked so late in the slot that a block would be orphaned, and nothing was due.
+    LateInSlot(String),
+    /// The journal is halted, and nothing is due that must be kept.
+    Halted(String),
     /// The slot is not sealed: its promises are not certain.
     NotSealed(String),
     /// Nothing was due, and no relay offered anything acceptable.
@@ -118,6 +122,8 @@ impl NoBid {
             Self::TooEarly => "too-early",
             Self::TooLate => "too-late",
             Self::NoAttributes => "no-attributes",
+            Self::LateInSlot(_) => "late-in-slot",
+            Self::Halted(_) => "halted",
             Self::NotSealed(_) => "not-sealed",
             Self::NothingBetter => "nothing-better",
             Self::DueUnkept(_) => "due-unkept",

@@ -8,13 +8,23 @@ use thiserror::Error;
 /// Why an own block was not built.
 #[derive(Debug, Error)]
 pub enum BuildError {
-    /// The node did not answer, or refused.
+    /// The node gave no answer that can be used: it can not be reached, or broke off.
     #[error("{method}: {why}")]
     Node {
         /// The method.
         method: &'static str,
-        /// What it said.
+        /// What happened.
         why: String,
+    },
+    /// The node answered with a JSON-RPC error.
+    #[error("{method}: error {code}: {message}")]
+    Refused {
+        /// The method.
+        method: &'static str,
+        /// The error's code.
+        code: i64,
+        /// The error's message.
+        message: String,
     },
     /// The node's answer is not of the expected shape.
     #[error("{method} answered something else: {why}")]
@@ -39,9 +49,28 @@ pub enum BuildError {
     /// The block can not be assembled from a simulation without wrong roots.
     #[error("not to be simulated: {0}")]
     NotSimulable(&'static str),
+    /// Nobody executed the block as it would be offered.
+    #[error(
+        "a block assembled from a simulation is offered only after the client's VALID, and no `engine` endpoint is set"
+    )]
+    Unchecked,
     /// The time was over.
     #[error("no time was left to build")]
     Deadline,
+}
+
+impl BuildError {
+    /// Whether the node does not have the method.
+    pub const fn is_missing(&self) -> bool {
+        matches!(self, Self::Refused { code: -32_601, .. })
+    }
+
+    /// Whether this may be the client's word that it will not execute one of the transactions. Silence,
+    /// a broken connection and a limit of the node's are not, and neither is what was found here.
+    pub const fn is_execution(&self) -> bool {
+        // Not JSON, no request, no such method; rate limits.
+        matches!(self, Self::Refused { code, .. } if !matches!(*code, -32_700 | -32_600 | -32_601 | -32_005))
+    }
 }
 
 /// Why blocks could not start, or a step could not be done.

@@ -12,7 +12,8 @@
 //! - [`due`], [`attributes`], [`chain`]: the sealed list on a parent; what a block is built from
 //! - [`own_block`]: order, build, checks
 //! - [`bid`], [`opening`]: relays' bids, the choice, steering; what a slot forgoes
-//! - [`store`]: what was offered, on disk before it is served
+//! - [`store`]: what was offered, on disk before it is served; `firsts`: signed blocks, while the journal
+//!   is halted
 //! - [`core`]: the running machine, [`Blocks`]; it is the `Slots` port of modules, too
 //! - [`ports`], [`adapters`]: nodes and relays as they are needed here, and over `tandem-node`
 //! - [`status`]: what an operator sees
@@ -21,7 +22,10 @@
 //! - A sealed list never shrinks, and own block, constraints, bid checks and completeness root all use it.
 //! - In a slot with due promises no bid is served that does not keep them, whatever it pays.
 //! - No header leaves before its offer (and an own block's payload) is on disk; nothing is published
-//!   before its root is bound in the journal as the first that our proposer signed for the slot.
+//!   before its root is durable as the first that our proposer signed for the slot: in the journal, or
+//!   beside it while that is halted.
+//! - A header of an own block is offered only where the execution client built the block by itself, or
+//!   answered VALID to it.
 //! - A restart between any two steps goes on from the journal and the stored offers.
 //!
 //! # When all promising stops
@@ -32,8 +36,9 @@
 //!
 //! # Not guaranteed
 //! - Bids of relays are taken at their word for what they pay.
-//! - Where the execution client's engine endpoint is not given, a payload is checked by its hash, its
-//!   attributes and (simulated ones) its receipts; its state root is the client's own.
+//! - Where the execution client's engine endpoint is not given, nothing assembled from a simulation is
+//!   offered, and what the client built is checked by its hash and attributes; its state root is the
+//!   client's own.
 
 pub mod adapters;
 pub mod attributes;
@@ -44,6 +49,7 @@ pub mod core;
 pub mod desk;
 pub mod due;
 pub mod error;
+mod firsts;
 pub mod gate;
 pub mod opening;
 pub mod own_block;

@@ -50,7 +50,8 @@ pub struct OfferMeta {
     pub source: Source,
     /// What it truly pays, in wei.
     pub value: U256,
-    /// How many promises were due in it.
+    /// How many of the due promises are in it: fewer than all only in an own block for which the client
+    /// would not execute the others.
     pub due: u64,
 }
 

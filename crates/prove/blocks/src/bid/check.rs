@@ -10,6 +10,10 @@ use tandem_crypto::{bls, domains};
 use tandem_types::{BlsPublicKey, Place, Wei};
 use thiserror::Error;
 
+/// More than any block can pay, in ether: about all that exists. Prysm's arithmetic wraps above
+/// 184,467,440 and the bid then loses; a relay that claims so much lies in any case.
+const MOST_ETH: u64 = 120_000_000;
+
 /// What a bid must be.
 #[derive(Clone, Debug)]
 pub struct Expected<'a> {
@@ -21,8 +25,6 @@ pub struct Expected<'a> {
     pub genesis_fork_version: [u8; 4],
     /// The least value.
     pub min_bid: Wei,
-    /// The gas limit that the registration leads to from this parent, where it is checked.
-    pub gas_limit: Option<u64>,
 }
 
 /// Why a bid was refused. The text of a metric tag is [`BidFault::name`].
@@ -40,6 +42,9 @@ pub enum BidFault {
     /// Below the least value, or zero.
     #[error("it pays {0} wei")]
     Value(U256),
+    /// More than there is.
+    #[error("it claims to pay {0} wei, more than there is")]
+    Absurd(U256),
     /// For another time.
     #[error("its timestamp is {0}")]
     Timestamp(u64),
@@ -61,6 +66,9 @@ pub enum BidFault {
     /// Another gas limit than the registration leads to.
     #[error("its gas limit is {0}")]
     GasLimit(u64),
+    /// What its gas limit and number must be could not be learnt in time.
+    #[error("its gas limit can not be checked: {0}")]
+    Unchecked(String),
     /// Something is due, and it brought no proofs.
     #[error("promises are due and it proves none")]
     NoProofs,
@@ -83,6 +91,7 @@ impl BidFault {
             Self::Parent(_) => "parent",
             Self::Empty => "empty",
             Self::Value(_) => "value",
+            Self::Absurd(_) => "absurd-value",
             Self::Timestamp(_) => "timestamp",
             Self::Key => "key",
             Self::Signature(_) => "signature",
@@ -90,6 +99,7 @@ impl BidFault {
             Self::Withdrawals(_) => "withdrawals",
             Self::Number(_) => "number",
             Self::GasLimit(_) => "gas-limit",
+            Self::Unchecked(_) => "unchecked",
             Self::NoProofs => "no-proofs",
             Self::Unproven(_) => "unproven",
             Self::Proofs(_) => "proofs",
@@ -98,28 +108,39 @@ impl BidFault {
     }
 }
 
-/// Checks a bid but for what is due in it.
+fn must(ok: bool, fault: BidFault) -> Result<(), BidFault> {
+    if ok { Ok(()) } else { Err(fault) }
+}
+
+/// Checks a bid but for what is due in it, and for what [`check_parent`] checks.
 ///
 /// # Errors
 /// The first [`BidFault`].
 pub fn check(bid: &SignedBuilderBid, want: &Expected<'_>) -> Result<(), BidFault> {
     let (h, a) = (&bid.message.header, want.attributes);
-    let must = |ok: bool, fault: BidFault| if ok { Ok(()) } else { Err(fault) };
     must(!h.block_hash.is_zero(), BidFault::ZeroHash)?;
     must(h.parent_hash == a.parent.hash, BidFault::Parent(h.parent_hash))?;
     must(h.transactions_root != EMPTY_TRANSACTIONS_ROOT, BidFault::Empty)?;
     let value = bid.message.value;
     must(!value.is_zero() && value >= want.min_bid.get(), BidFault::Value(value))?;
+    must(value <= Wei::from_eth(MOST_ETH).get(), BidFault::Absurd(value))?;
     must(h.timestamp == a.timestamp, BidFault::Timestamp(h.timestamp))?;
     must(h.prev_randao == a.prev_randao, BidFault::Randao(h.prev_randao))?;
     must(h.withdrawals_root == withdrawals_root(a), BidFault::Withdrawals(h.withdrawals_root))?;
-    if let Some(limit) = want.gas_limit {
-        must(h.gas_limit == limit, BidFault::GasLimit(h.gas_limit))?;
-        must(Some(h.block_number) == a.parent.number.checked_add(1), BidFault::Number(h.block_number))?;
-    }
     must(bid.message.pubkey == want.relay, BidFault::Key)?;
     let message = domains::bid(want.genesis_fork_version, &bid.message);
     bls::verify(&want.relay, message.as_slice(), &bid.signature).map_err(BidFault::Signature)
+}
+
+/// Checks what follows from the parent: the gas limit that the registration leads to from it, and the
+/// number.
+///
+/// # Errors
+/// The first [`BidFault`].
+pub fn check_parent(bid: &SignedBuilderBid, a: &Attributes, gas_limit: u64) -> Result<(), BidFault> {
+    let h = &bid.message.header;
+    must(h.gas_limit == gas_limit, BidFault::GasLimit(h.gas_limit))?;
+    must(Some(h.block_number) == a.parent.number.checked_add(1), BidFault::Number(h.block_number))
 }
 
 fn withdrawals_root(a: &Attributes) -> B256 {

@@ -20,6 +20,14 @@ pub enum Candidate {
 }
 
 impl Candidate {
+    /// Whether it keeps everything that is due, of which there are so many. A relay's bid that does not
+    /// is no candidate.
+    pub fn keeps(&self, due: usize) -> bool {
+        match self {
+            Self::Own(o) => o.meta.due >= due as u64,
+            Self::Relay { .. } => true,
+        }
+    }
     /// What it truly pays.
     pub fn value(&self) -> U256 {
         match self {
@@ -57,11 +65,57 @@ pub struct Choice {
     pub best_refused: U256,
 }
 
-/// The highest true value; an own block goes before a relay's of the same value, since it does not
-/// depend on anybody.
-pub fn choose(candidates: Vec<Candidate>, refused: &[Refused]) -> Option<Choice> {
+/// What keeps all that is due comes first, then the highest true value; an own block goes before a
+/// relay's of the same value, since it does not depend on anybody.
+pub fn choose(candidates: Vec<Candidate>, refused: &[Refused], due: usize) -> Option<Choice> {
     let own = |c: &Candidate| matches!(c, Candidate::Own(_));
-    let taken = candidates.into_iter().max_by_key(|c| (c.value(), own(c)))?;
+    let taken = candidates.into_iter().max_by_key(|c| (c.keeps(due), c.value(), own(c)))?;
     let best_refused = refused.iter().filter(|r| r.is_forgone()).map(|r| r.value).max().unwrap_or_default();
     Some(Choice { taken, best_refused })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        own_block::Made,
+        store::{OfferMeta, Source},
+    };
+    use tandem_beacon::BuilderBid;
+    use tandem_types::{BlockId, BlsPublicKey, Slot, ValidatorIndex};
+
+    fn own(value: u64, due: u64) -> Candidate {
+        let meta = OfferMeta {
+            slot: Slot::new(1),
+            proposer: BlsPublicKey::default(),
+            proposer_index: ValidatorIndex::new(0),
+            parent: BlockId::default(),
+            source: Source::Own(Made::Client),
+            value: U256::from(value),
+            due,
+        };
+        Candidate::Own(Arc::new(Offer { meta, bid: BuilderBid::default() }))
+    }
+    fn relay(value: u64) -> Candidate {
+        let mut bid = SignedBuilderBid::default();
+        bid.message.value = U256::from(value);
+        Candidate::Relay { name: "relay".into(), bid: Arc::new(bid) }
+    }
+    fn taken(candidates: Vec<Candidate>, due: usize) -> (bool, u64) {
+        let c = choose(candidates, &[], due).unwrap().taken;
+        (matches!(c, Candidate::Own(_)), c.value().to())
+    }
+
+    #[test]
+    fn a_bid_that_keeps_all_that_is_due_goes_before_a_richer_own_block_that_lacks_some() {
+        assert_eq!(taken(vec![own(9, 1), relay(1)], 2), (false, 1));
+        assert_eq!(taken(vec![own(9, 1), own(1, 2)], 2), (true, 1));
+        assert_eq!(taken(vec![own(9, 1)], 2), (true, 9), "some are better than none");
+    }
+
+    #[test]
+    fn among_complete_ones_the_highest_value_is_taken_and_an_own_block_before_an_equal_bid() {
+        assert_eq!(taken(vec![own(5, 2), relay(6)], 2), (false, 6));
+        assert_eq!(taken(vec![relay(5), own(5, 2)], 2), (true, 5));
+    }
 }

@@ -17,10 +17,11 @@ pub fn encode(bid: &SignedBuilderBid) -> Result<EncodedBid, serde_json::Error> {
     })
 }
 
-/// Signs a bid with the host's bid key; with a steering value, that is what the beacon node sees,
-/// unless the block truly pays more.
+/// Signs a bid with the host's bid key; with a steering value, exactly that is what the beacon node
+/// sees. Never more: a relay that claims more ether than a client's 64-bit arithmetic holds would make
+/// the bid lose.
 pub fn sign(bid: &BuilderBid, steering: Option<U256>, key: &dyn BidSigner) -> SignedBuilderBid {
     let mut bid = bid.clone();
-    bid.value = bid.value.max(steering.unwrap_or_default());
+    bid.value = steering.unwrap_or(bid.value);
     key.seal_bid(bid)
 }

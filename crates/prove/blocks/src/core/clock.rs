@@ -66,11 +66,16 @@ impl Core {
         self.judge_slot(slot.saturating_sub(1)).await;
         if slot.get().is_multiple_of(32) {
             let (store, floor) = (self.offers.clone(), slot.saturating_sub(self.config.keep_slots));
-            tokio::task::spawn_blocking(move || store.prune(floor));
+            let firsts = self.firsts.clone();
+            tokio::task::spawn_blocking(move || {
+                store.prune(floor);
+                firsts.prune(floor);
+            });
         }
         self.look_for_stop_file();
         self.refresh().await;
         self.delegate_all().await;
+        self.complete_sealed().await;
         self.watchtower.prune(slot);
         // Slots that are long over are needed by no call any more.
         self.slots.lock().retain(|k, _| k.slot.saturating_add(KEEP_WORK) >= slot);

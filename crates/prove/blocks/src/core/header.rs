@@ -2,25 +2,24 @@
 
 use super::{
     Core,
+    bids::RelayBids,
     slot::{OnParent, OwnBid, OwnState, SlotWork},
 };
 use crate::{
     attributes::Attributes,
-    bid::{self, BidFault, Candidate, Choice, Expected, choose::Refused, encode},
+    bid::{self, Candidate, Choice, encode},
     desk::{EncodedBid, HeaderAnswer, NoBid},
     due::DueSet,
     error::BlocksError,
-    own_block::next_gas_limit,
-    ports::{Relay, RelayBid},
     store::{Offer, OfferMeta, Source},
 };
 use alloy_primitives::{B256, U256};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tandem_types::{BlsPublicKey, Slot, SlotKey};
 use tokio::sync::watch;
-
-/// What the relays gave: bids that are right in themselves, with what they prove, and faults.
-type RelayBids = (Vec<(String, RelayBid)>, Vec<Refused>);
 
 impl Core {
     /// Answers a header call before `deadline`.
@@ -33,7 +32,10 @@ impl Core {
     ) -> HeaderAnswer {
         let (work, attributes) = match self.may_ask(slot, parent, pubkey) {
             Ok(found) => found,
-            Err(no) => return self.no_bid(slot, no),
+            Err(no) => {
+                self.tell_unanswered(self.key(pubkey, slot), &no);
+                return self.no_bid(slot, no);
+            }
         };
         let deadline = deadline.min(Instant::now() + self.scaled(self.config.header_ms));
         let answered = tokio::time::timeout_at(deadline.into(), self.answer(&work, &attributes, deadline)).await;
@@ -48,8 +50,9 @@ impl Core {
     }
 
     /// The deadline passed: whatever own block is ready goes out, else nothing.
-    fn late(&self, slot: Slot, work: &SlotWork, attributes: &Arc<Attributes>) -> HeaderAnswer {
-        let (on, _) = work.on(attributes);
+    fn late(self: &Arc<Self>, slot: Slot, work: &Arc<SlotWork>, attributes: &Arc<Attributes>) -> HeaderAnswer {
+        // Prepared from here on if nobody did yet: the next call may find it ready.
+        let on = self.on_parent(work, attributes);
         if let OwnState::Ready(own) = &*on.own.borrow() {
             let (meta, due) = (&own.offer.meta, usize::try_from(own.offer.meta.due).unwrap_or_default());
             self.watchtower.served(slot, &meta.source, own.offer.block_hash(), meta.value, due);
@@ -68,9 +71,45 @@ impl Core {
             NoBid::DueUnkept(why) => self.critical(Some(slot), "due-unkept", why.clone()),
             NoBid::NotSealed(why) => self.critical(Some(slot), "not-sealed", why.clone()),
             NoBid::NotStored(why) => self.critical(Some(slot), "offer-not-stored", why.clone()),
+            NoBid::LateInSlot(why) => self.critical(Some(slot), "late-in-slot", why.clone()),
+            NoBid::Halted(why) => self.critical(Some(slot), "halted-no-bid", why.clone()),
             other => tracing::debug!(slot = slot.get(), reason = other.name(), "no bid"),
         }
         HeaderAnswer::NoBid(no)
+    }
+
+    /// A call of our own proposer that gets nothing, although its slot has promises: the beacon node
+    /// takes its local block, which need not have them.
+    fn tell_unanswered(&self, key: SlotKey, no: &NoBid) {
+        if !matches!(no, NoBid::NoAttributes | NoBid::TooLate) {
+            return;
+        }
+        let duties = self.duties(&key);
+        // A block that is signed already is kept or not by now, whatever is asked after it.
+        if !duties.promises.is_empty() && duties.seen_block.is_none() {
+            let why = format!("{} promises, and the header call got nothing: {}", duties.promises.len(), no.name());
+            self.critical(Some(key.slot), "due-unanswered", why);
+        }
+    }
+
+    /// How far into the slot a call is that comes too late for a relay's block.
+    fn lateness(&self, slot: Slot) -> Option<Duration> {
+        let into = Duration::from_millis(self.now_ms().saturating_sub(self.chain.clock.start_ms(slot)));
+        (into > self.scaled(self.config.late_in_slot_ms)).then_some(into)
+    }
+
+    /// Where nothing is due there are reasons to leave the block to the beacon node.
+    fn may_offer(&self, due: &DueSet, late: Option<Duration>) -> Result<(), NoBid> {
+        if !due.is_empty() {
+            return Ok(());
+        }
+        if let Some(why) = self.door.journal().halted() {
+            return Err(NoBid::Halted(format!("the journal is halted: {why}")));
+        }
+        match late {
+            Some(into) => Err(NoBid::LateInSlot(format!("asked {} ms into the slot", into.as_millis()))),
+            None => Ok(()),
+        }
     }
 
     /// Whether this call may be answered at all. Where not, nothing is sealed for it.
@@ -106,100 +145,41 @@ impl Core {
         let on = self.on_parent(work, attributes);
         // One call at a time on one parent; whoever asks again gets the same bytes.
         let mut served = on.served.lock().await;
+        let late = self.lateness(work.key.slot);
         if let Some(bytes) = served.as_ref() {
-            return Ok(bytes.clone());
+            let due = on.due.borrow().clone().unwrap_or_default();
+            return self.may_offer(&due, late).map(|()| bytes.clone());
         }
         let reserve = self.scaled(self.config.header_reserve_ms);
         let relays_by = deadline.checked_sub(reserve).unwrap_or(deadline);
-        let (bids, due) = futures::join!(self.ask_relays(work.key, attributes, relays_by), known(&on.due));
+        let bids = async {
+            match late {
+                Some(_) => RelayBids::default(),
+                None => self.ask_relays(work.key, attributes, relays_by).await,
+            }
+        };
+        let (bids, due) = futures::join!(bids, known(&on.due));
+        self.may_offer(&due, late)?;
         let (candidates, refused) = self.sort_bids(bids, &due);
         let candidates = match own_bid(&on, &due, relays_by).await {
             Some(own) => with_own(candidates, own),
             None => candidates,
         };
         self.note_relays(work.key.slot, &refused);
-        let choice = bid::choose(candidates, &refused);
+        let choice = bid::choose(candidates, &refused, due.len());
         let Some(choice) = choice else {
             let empty = due.is_empty();
             return Err(if empty { NoBid::NothingBetter } else { NoBid::DueUnkept(why_no_own(&on)) });
         };
+        let complete = choice.taken.keeps(due.len());
         let encoded = self.serve(work.key, &on, &due, choice).await?;
-        *served = Some(encoded.clone());
+        if complete {
+            *served = Some(encoded.clone());
+        } else {
+            // Whoever asks again gets the complete one, should there be one by then.
+            self.critical(Some(work.key.slot), "due-incomplete", "the served own block lacks some of what is due");
+        }
         Ok(encoded)
-    }
-
-    /// Asks all relays at once and checks what comes, each as it comes.
-    async fn ask_relays(&self, key: SlotKey, attributes: &Arc<Attributes>, by: Instant) -> RelayBids {
-        let gas_limit = self.checked_gas_limit(key, attributes).await;
-        let ask = |relay: &Arc<dyn Relay>| {
-            let (relay, attributes) = (relay.clone(), attributes.clone());
-            async move {
-                let within = by.saturating_duration_since(Instant::now());
-                let call = relay.header(key.slot, attributes.parent.hash, key.proposer, within);
-                let name = relay.name().to_owned();
-                let answer = match tokio::time::timeout_at(by.into(), call).await {
-                    Ok(Ok(Some(bid))) => bid,
-                    Ok(Ok(None)) => return None,
-                    Ok(Err(why)) => return self.relay_failed(key.slot, &name, &why),
-                    Err(_) => return self.relay_failed(key.slot, &name, "no answer in time"),
-                };
-                let want = Expected {
-                    attributes: &attributes,
-                    relay: relay.key(),
-                    genesis_fork_version: self.chain.genesis_fork_version,
-                    min_bid: self.config.min_bid,
-                    gas_limit,
-                };
-                let checked = bid::check::check(&answer.bid, &want);
-                Some((name, answer, checked))
-            }
-        };
-        let answers = futures::future::join_all(self.relays.iter().map(ask)).await;
-        let (mut good, mut bad) = (Vec::new(), Vec::new());
-        for (name, answer, checked) in answers.into_iter().flatten() {
-            match checked {
-                Ok(()) => good.push((name, answer)),
-                Err(fault) => bad.push(Refused { name, value: answer.bid.message.value, fault }),
-            }
-        }
-        (good, bad)
-    }
-
-    fn relay_failed<T>(&self, slot: Slot, relay: &str, why: &str) -> Option<T> {
-        tracing::debug!(slot = slot.get(), relay, why, "a relay gave no bid");
-        self.watchtower.count("relay_silent", 1);
-        None
-    }
-
-    async fn checked_gas_limit(&self, key: SlotKey, attributes: &Attributes) -> Option<u64> {
-        if !self.config.check_parent || self.relays.is_empty() {
-            return None;
-        }
-        let wanted = self.registry.lock().get(&key.proposer)?.gas_limit;
-        let parent = self.block_or_fetch(attributes.parent.hash).await.ok()?;
-        Some(next_gas_limit(parent.header.gas_limit, wanted))
-    }
-
-    /// Sorts out the bids that do not keep what is due, whatever they pay.
-    fn sort_bids(&self, (bids, mut refused): RelayBids, due: &DueSet) -> (Vec<Candidate>, Vec<Refused>) {
-        let mut good = Vec::new();
-        for (name, answer) in bids {
-            let root = answer.bid.message.header.transactions_root;
-            match bid::check::check_due(root, answer.proofs.as_ref(), due) {
-                Ok(()) => good.push(Candidate::Relay { name, bid: Arc::new(answer.bid) }),
-                Err(fault) => refused.push(Refused { name, value: answer.bid.message.value, fault }),
-            }
-        }
-        (good, refused)
-    }
-
-    fn note_relays(&self, slot: Slot, refused: &[Refused]) {
-        for r in refused {
-            let fault: &BidFault = &r.fault;
-            let name = fault.name();
-            tracing::info!(slot = slot.get(), relay = r.name, value = %r.value, fault = name, "bid refused: {fault}");
-            self.watchtower.refused_bid(slot, &r.name, r.value, name);
-        }
     }
 
     /// Writes what must be written, signs and encodes what is served, and books what it forgoes.
@@ -286,12 +266,20 @@ async fn known(due: &watch::Sender<Option<Arc<DueSet>>>) -> Arc<DueSet> {
     }
 }
 
-/// The own block that can be served, where one is needed; waits for it until `by`.
+/// The own block that can be served, where one is needed. One that lacks some of what is due is taken
+/// only after half of the time until `by`: the complete one may still come.
 async fn own_bid(on: &OnParent, due: &DueSet, by: Instant) -> Option<OwnBid> {
     if due.is_empty() {
         return None;
     }
+    let half = by.saturating_duration_since(Instant::now()) / 2;
     let mut watching = on.own.subscribe();
+    let complete = |s: &OwnState| match s {
+        OwnState::Ready(own) => own.offer.meta.due >= due.len() as u64,
+        OwnState::NotNeeded => true,
+        _ => false,
+    };
+    let _ = tokio::time::timeout_at((Instant::now() + half).into(), watching.wait_for(complete)).await;
     let ready = watching.wait_for(|s| matches!(s, OwnState::Ready(_) | OwnState::NotNeeded));
     match tokio::time::timeout_at(by.into(), ready).await {
         Ok(Ok(state)) => match &*state {

@@ -1,15 +1,18 @@
 //! The running machine: what is known, and the tasks that move it.
 //!
-//! - `sealing`: seals, what is signed right after them, and delegations
+//! - `sealing`: seals, and what is signed right after them
+//! - `delegating`: the delegations that come long before
 //! - `prepare`: the due set and the own blocks, ready before a header is asked for
-//! - `header`: the header call
+//! - `header`, `bids`: the header call, and what relays bid for it
 //! - `submit`, `publish`: the blinded block, and its publication
 //! - `follow`, `judge`: what the feed says, and fates
 //! - `registrations`, `overview`: who wants blocks, and what an operator sees
 //! - `clock`: what happens at which moment
 //! - `reads`: accounts and blocks from the node
 
+mod bids;
 mod clock;
+mod delegating;
 mod follow;
 mod header;
 mod judge;
@@ -34,6 +37,7 @@ use crate::{
     chain::ChainView,
     config::Config,
     error::BlocksError,
+    firsts::Firsts,
     gate::NodeHealth,
     opening::OpeningBook,
     own_block::BlockBuilder,
@@ -43,6 +47,7 @@ use crate::{
     store::OfferStore,
 };
 use alloy_primitives::B256;
+use delegating::Posted;
 use judge::FateBook;
 use parking_lot::{Mutex, RwLock};
 use publish::Publications;
@@ -81,6 +86,8 @@ pub(crate) struct Core {
     pub builder: BlockBuilder,
     pub dir: PathBuf,
     pub offers: Arc<OfferStore>,
+    /// What the journal could not record while it was halted.
+    pub firsts: Arc<Firsts>,
     pub view: RwLock<ChainView>,
     pub attributes: Mutex<AttributeBook>,
     pub registry: Mutex<Registry>,
@@ -96,6 +103,7 @@ pub(crate) struct Core {
     pub saving: Mutex<()>,
     pub fates: FateBook,
     pub publications: Publications,
+    pub posted: Posted,
     pub served_cache: ServedCache,
     pub watchtower: Watchtower,
     /// The slot that ran when this process began to listen.

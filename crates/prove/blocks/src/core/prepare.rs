@@ -12,6 +12,7 @@ use crate::{
     own_block::{BlockTx, Built, Job, Wishes},
     store::{Offer, OfferMeta, Source},
 };
+use alloy_primitives::B256;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -21,6 +22,8 @@ use tandem_types::SlotKey;
 
 /// Tries to learn what is due, or to build, before a slot is over.
 const RETRY: Duration = Duration::from_millis(20);
+/// The longest pause between two tries to build, in milliseconds: several within a header call.
+const LONGEST_RETRY_MS: u64 = 200;
 
 impl Core {
     /// The proposer of these attributes, if it is one of ours.
@@ -74,23 +77,30 @@ impl Core {
             return;
         }
         tracing::debug!(slot = key.slot.get(), due = due.len(), of = sealed.len(), "due");
+        let mut missing = Vec::new();
+        let mut wait = RETRY;
         loop {
-            match self.build_own(key, on, &due).await {
-                Ok(()) => return,
-                Err(e) => {
-                    let why = e.to_string();
-                    tracing::warn!(slot = key.slot.get(), error = why, "the own block is not built yet");
-                    on.own.send_if_modified(|own| {
-                        let change = !matches!(own, OwnState::Ready(_));
-                        if change {
-                            *own = OwnState::Failed(why);
-                        }
-                        change
-                    });
-                }
+            match self.build_own(key, on, &due, &mut missing).await {
+                Ok(()) if missing.is_empty() => return,
+                // What is ready lacks something: all of it is tried again until the slot is over.
+                Ok(()) => {}
+                Err(e) => self.not_built(key, on, &e),
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(self.scaled(LONGEST_RETRY_MS)).max(RETRY);
         }
+    }
+
+    fn not_built(&self, key: SlotKey, on: &OnParent, e: &BlocksError) {
+        let why = e.to_string();
+        tracing::warn!(slot = key.slot.get(), error = why, "the own block is not built yet");
+        on.own.send_if_modified(|own| {
+            let change = !matches!(own, OwnState::Ready(_));
+            if change {
+                *own = OwnState::Failed(why);
+            }
+            change
+        });
     }
 
     async fn learn_due(
@@ -103,19 +113,34 @@ impl Core {
         Ok((sealed, Arc::new(due)))
     }
 
-    async fn build_own(self: &Arc<Self>, key: SlotKey, on: &OnParent, due: &DueSet) -> Result<(), BlocksError> {
+    /// The block of the promised transactions, then the fuller one. `missing` says what the block that is
+    /// ready lacks: then only one with everything is worth more builds.
+    async fn build_own(
+        self: &Arc<Self>,
+        key: SlotKey,
+        on: &OnParent,
+        due: &DueSet,
+        missing: &mut Vec<B256>,
+    ) -> Result<(), BlocksError> {
         let job = self.job(key, &on.attributes).await?;
         let txs = self.block_txs(due)?;
         let by = || Instant::now() + Duration::from_millis(self.config.build_ms);
-        let outcome = self.builder.promised(&job, &txs, by()).await?;
-        for hash in &outcome.dropped {
-            self.critical(Some(key.slot), "due-not-executable", format!("the client refuses promised {hash}"));
-        }
-        let least = due.len().saturating_sub(outcome.dropped.len());
-        self.offer_own(key, on, outcome.built, least).await?;
-        if self.config.fill && outcome.dropped.is_empty() {
+        let (built, lacks) = if missing.is_empty() {
+            let outcome = self.builder.promised(&job, &txs, by()).await?;
+            for hash in &outcome.dropped {
+                self.critical(Some(key.slot), "due-not-executable", format!("the client refuses promised {hash}"));
+            }
+            (outcome.built, outcome.dropped)
+        } else {
+            let built = self.builder.exactly(&job, &txs, by()).await?;
+            tracing::info!(slot = key.slot.get(), lacked = missing.len(), "everything that is due is executed now");
+            (built, Vec::new())
+        };
+        self.offer_own(key, on, built, due.len().saturating_sub(lacks.len())).await?;
+        *missing = lacks;
+        if self.config.fill && missing.is_empty() {
             match self.builder.fuller(&job, &txs, by()).await {
-                Ok(fuller) => self.offer_own(key, on, fuller, least).await?,
+                Ok(fuller) => self.offer_own(key, on, fuller, due.len()).await?,
                 // The promised block stands.
                 Err(e) => tracing::info!(slot = key.slot.get(), error = %e, "no fuller block"),
             }
@@ -149,7 +174,8 @@ impl Core {
         due::block_order(due).into_iter().map(one).collect()
     }
 
-    /// Writes the payload, then makes it what a header call gets, unless a better one is there.
+    /// Writes the payload, then makes it what a header call gets, unless a better one is there: one that
+    /// has more of what is due, or as much and pays more.
     async fn offer_own(
         self: &Arc<Self>,
         key: SlotKey,
@@ -158,7 +184,7 @@ impl Core {
         due: usize,
     ) -> Result<(), BlocksError> {
         if let OwnState::Ready(have) = &*on.own.borrow()
-            && have.offer.meta.value >= built.value
+            && (have.offer.meta.due, have.offer.meta.value) >= (due as u64, built.value)
         {
             return Ok(());
         }

@@ -160,6 +160,16 @@ impl Core {
             let duties = self.duties(&key);
             let Some(Body::SeenBlock(seen)) = duties.seen_block.as_ref().map(|r| r.body()) else { continue };
             let (root, hash) = (seen.block_root, seen.block_hash);
+            // What was kept beside a halted journal may have been published: then nothing else is.
+            let store = self.firsts.clone();
+            match Self::blocking(move || store.get(&key)).await {
+                Ok(first) if first.is_none_or(|f| f.root == root) => {}
+                Ok(_) => continue,
+                Err(e) => {
+                    self.critical(Some(key.slot), "not-resumed", format!("block {root}: {e}"));
+                    continue;
+                }
+            }
             if let Err(why) = self.resume_publication(key.slot, root, hash).await {
                 self.critical(Some(key.slot), "not-resumed", format!("block {root}: {}", why.message));
             }

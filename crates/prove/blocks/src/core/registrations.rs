@@ -44,7 +44,11 @@ impl Core {
         self.delegate_all().await;
         let pass = |relay: &Arc<dyn Relay>| {
             let (relay, good) = (relay.clone(), &good);
-            async move { (relay.name().to_owned(), relay.register(good).await) }
+            let within = self.scaled(self.config.relay_ms);
+            async move {
+                let result = tokio::time::timeout(within, relay.register(good)).await;
+                (relay.name().to_owned(), result.unwrap_or_else(|_| Err("no answer in time".into())))
+            }
         };
         for (relay, result) in futures::future::join_all(self.relays.iter().map(pass)).await {
             if let Err(why) = result {

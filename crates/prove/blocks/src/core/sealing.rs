@@ -1,10 +1,10 @@
-//! Seals, what is signed right after them, and the delegations that come long before.
+//! Seals, and what is signed right after them.
 
 use super::{
     Core,
     slot::{SealedList, SlotWork},
 };
-use crate::{due::Promised, error::BlocksError, ports::Relay, served::Registered};
+use crate::{due::Promised, error::BlocksError, ports::Relay};
 use alloy_primitives::B256;
 use futures::{StreamExt, stream};
 use serde_json::json;
@@ -13,7 +13,7 @@ use tandem_journal::{Recorded, SlotDuties};
 use tandem_state::Call;
 use tandem_types::{
     Body, Completeness, Place, Seal, SealedItem, Signed, SignerRef, Slot, SlotKey,
-    body::{Constraints, Delegation},
+    body::Constraints,
     fabric::{self, G1},
     tagged,
 };
@@ -24,6 +24,8 @@ const SEAL_TRIES: usize = 8;
 const SENDS_AT_ONCE: usize = 16;
 /// Milliseconds for one of them.
 const SEND_MS: u64 = 2_000;
+/// Milliseconds between two tries to post constraints at a relay.
+const POST_AGAIN_MS: u64 = 250;
 
 impl Core {
     /// A slot's durable records.
@@ -44,8 +46,11 @@ impl Core {
         if !self.is_past_cutoff(key.slot) {
             return Err(BlocksError::Door { kind: "seal", key, why: "it is before the cut-off".into() });
         }
-        let record = self.write_seal(key).await?;
-        let list = self.sealed_list(key, &record)?;
+        let list = match self.write_seal(key).await {
+            Ok(record) => self.sealed_list(key, &record)?,
+            Err(e) if self.door.journal().is_halted() => self.unsealed_list(key, &e),
+            Err(e) => return Err(e),
+        };
         *sealed = Some(list.clone());
         drop(sealed);
         tracing::info!(slot = key.slot.get(), promises = list.len(), "sealed");
@@ -80,6 +85,17 @@ impl Core {
         seal.items.iter().map(one).collect::<Result<Vec<_>, _>>().map(Arc::new)
     }
 
+    /// The promises of a slot that can not be sealed because the journal is halted: it takes no more, so
+    /// all durable ones are known, in the order that a seal would list them in. They are kept like
+    /// sealed ones. A promise whose sync failed was answered to nobody.
+    fn unsealed_list(&self, key: SlotKey, error: &BlocksError) -> SealedList {
+        let list: Vec<_> = self.duties(&key).promises.iter().filter_map(Promised::of).collect();
+        if !list.is_empty() {
+            self.critical(Some(key.slot), "unsealed-while-halted", format!("{} promises: {error}", list.len()));
+        }
+        Arc::new(list)
+    }
+
     /// What follows from a seal. None of it delays a header call; all of it is done again after a
     /// restart, and then says the same.
     async fn after_seal(self: Arc<Self>, key: SlotKey, list: SealedList) {
@@ -90,7 +106,33 @@ impl Core {
         if list.is_empty() {
             return;
         }
-        futures::join!(self.publish_promised(&list), self.constrain(key, &list), self.complete(key));
+        // A halted journal lets nothing be signed; the restart that it needs does the rest.
+        let signed = async {
+            if !self.door.journal().is_halted() {
+                futures::join!(self.constrain(key, &list), self.complete(key));
+            }
+        };
+        let all = async { futures::join!(self.publish_promised(&list), signed) };
+        tokio::select! {
+            _ = all => {}
+            () = self.cancel.cancelled() => {}
+        }
+    }
+
+    /// Signs the completeness roots that a stop left out, also of slots that are over: requesters are owed
+    /// them until the journal's floor.
+    pub async fn complete_sealed(&self) {
+        let journal = self.door.journal();
+        if journal.is_halted() {
+            return;
+        }
+        let floor = journal.floor();
+        for key in journal.slots().into_iter().filter(|k| k.slot >= floor) {
+            let duties = self.duties(&key);
+            if duties.seal.is_some() && duties.completeness.is_none() && !duties.promises.is_empty() {
+                self.complete(key).await;
+            }
+        }
     }
 
     async fn complete(&self, key: SlotKey) {
@@ -113,15 +155,27 @@ impl Core {
             Ok(signed) => signed,
             Err(e) => return self.critical(Some(key.slot), "constraints-unsigned", e.to_string()),
         };
-        let post = |r: &Arc<dyn Relay>| {
-            let (relay, signed) = (r.clone(), &signed);
-            async move { (relay.name().to_owned(), relay.constrain(signed).await) }
-        };
-        for (relay, result) in futures::future::join_all(relays.into_iter().map(post)).await {
-            match result {
-                Ok(()) => tracing::info!(slot = key.slot.get(), relay, "constraints posted"),
-                Err(why) => tracing::warn!(slot = key.slot.get(), relay, why, "constraints were not taken"),
-            }
+        let posts = relays.into_iter().map(|r| self.post_constraints(key.slot, r.as_ref(), &signed));
+        let posted = futures::future::join_all(posts);
+        // After the slot nobody can use them any more.
+        let _ = tokio::time::timeout(self.until(self.end_ms(key.slot)), posted).await;
+    }
+
+    /// Posts until the relay takes them: it may be down for a moment only.
+    async fn post_constraints(&self, slot: Slot, relay: &dyn Relay, signed: &Signed) {
+        let within = self.scaled(self.config.relay_ms);
+        loop {
+            let why = match tokio::time::timeout(within, relay.constrain(signed)).await {
+                Ok(Ok(())) => {
+                    tracing::info!(slot = slot.get(), relay = relay.name(), "constraints posted");
+                    return;
+                }
+                Ok(Err(why)) => why,
+                Err(_) => "no answer in time".into(),
+            };
+            tracing::warn!(slot = slot.get(), relay = relay.name(), why, "constraints were not taken");
+            self.watchtower.count("constraints_retries", 1);
+            tokio::time::sleep(self.scaled(POST_AGAIN_MS)).await;
         }
     }
 
@@ -195,46 +249,5 @@ impl Core {
         let look_ahead = self.look_ahead.read();
         let own = look_ahead.from(from).filter(|d| self.is_ours(&d.pubkey));
         own.map(|d| self.key(d.pubkey, d.slot)).collect()
-    }
-
-    /// Signs and posts the delegations of the look-ahead's open slots. A slot is open only after that.
-    pub async fn delegate_all(&self) {
-        for key in self.own_duties_from(self.now_slot()) {
-            let known = self.registry.lock().get(&key.proposer);
-            let registered =
-                known.is_some_and(|r: Registered| crate::gate::registered(Some(r.epoch), self.now_slot().epoch()));
-            if !registered || self.is_past_cutoff(key.slot) || self.duties(&key).delegation.is_some() {
-                continue;
-            }
-            match self.delegate(key).await {
-                Ok(signed) => self.post_delegation(&signed).await,
-                Err(e) => self.critical(Some(key.slot), "delegation-unsigned", e.to_string()),
-            }
-        }
-    }
-
-    async fn delegate(&self, key: SlotKey) -> Result<Signed, BlocksError> {
-        let bad = |why: String| BlocksError::Door { kind: "delegation", key, why };
-        let signer = self.door.signer();
-        let delegate = signer.delegate(&key).map_err(|e| bad(e.to_string()))?;
-        let committer = signer.committer(&key).map_err(|e| bad(e.to_string()))?;
-        let point = |k| G1::new(k).ok_or_else(|| bad("a key is not a point".into()));
-        let body = Delegation {
-            chain_id: key.chain_id,
-            proposer: point(&key.proposer)?,
-            delegate: point(&delegate)?,
-            committer,
-            slot: key.slot,
-            metadata: Default::default(),
-        };
-        self.say(key, SignerRef::Validator(key.proposer), Body::Delegation(body)).await
-    }
-
-    async fn post_delegation(&self, signed: &Signed) {
-        for relay in self.relays.iter().filter(|r| r.constraints()) {
-            if let Err(why) = relay.delegate(signed).await {
-                tracing::warn!(relay = relay.name(), why, "a delegation was not taken");
-            }
-        }
     }
 }

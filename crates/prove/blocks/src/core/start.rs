@@ -7,6 +7,7 @@ use crate::{
     config::Config,
     desk::{Complaint, DeskStatus, HeaderAnswer, ProposerDesk, SubmitAnswer, SubmitVersion},
     error::BlocksError,
+    firsts::Firsts,
     opening::OpeningBook,
     own_block::{BlockBuilder, Validator},
     ports::{Accounts, Beacon, Relay},
@@ -79,10 +80,12 @@ impl Blocks {
             tracing::warn!(error = %e, "the recent chain is not known yet");
         }
         core.seal_overdue().await;
+        core.adopt_firsts().await;
         core.resume_publications().await;
         core.supervise("timer", Core::run_timer);
         // Nobody waits for these at the listeners.
         core.supervise("catching-up", |core| async move {
+            core.complete_sealed().await;
             core.judge_all().await;
             core.delegate_all().await;
         });
@@ -199,7 +202,9 @@ impl Core {
             beacons: deps.beacons,
             relays: deps.relays,
             registry: Mutex::new(Registry::load(&dir)),
+            firsts: Arc::new(Firsts::new(&dir.join("offers"))),
             dir,
+            posted: Default::default(),
             offers,
             view: RwLock::new(ChainView::default()),
             attributes: Mutex::new(attributes),

@@ -1,8 +1,8 @@
 //! The blinded block.
 //!
 //! In this order, each step durable before the next: the block is recognised and its signature
-//! verified; it is written to disk; its root is bound in the journal as the one that our proposer
-//! signed; it is published until a node took it or the slot is over. A restart goes on where it was.
+//! verified; it is written to disk; its root is bound in the journal (or, while that is halted, beside
+//! it) as the one that our proposer signed; it is published until a node took it or the slot is over. A restart goes on where it was.
 
 use super::{
     Core,
@@ -11,6 +11,7 @@ use super::{
 use crate::{
     desk::{Complaint, SubmitAnswer, SubmitVersion},
     error::BlocksError,
+    firsts::First,
     ports::{Relay, RelaySubmission},
     store::{Offer, Source},
 };
@@ -18,7 +19,7 @@ use alloy_primitives::B256;
 use std::sync::Arc;
 use tandem_beacon::{ForkName, SignedBlindedBeaconBlock, UnblindedPayload, Versioned};
 use tandem_crypto::{bls, domains::SigningFork};
-use tandem_types::{Body, SeenBlock, SignerRef};
+use tandem_types::{Body, SeenBlock, SignerRef, SlotKey};
 
 impl Core {
     /// Takes a blinded block.
@@ -93,20 +94,71 @@ impl Core {
         Ok((offer, root))
     }
 
-    /// Writes the block, then binds its root: the first one for its proposer and slot.
+    /// Writes the block, then binds its root: the first one for its proposer and slot. While the journal
+    /// is halted the root is kept beside it, once for ever all the same.
     async fn remember(&self, offer: &Offer, root: B256, block: &SignedBlindedBeaconBlock) -> Result<(), Complaint> {
         let (store, kept) = (self.offers.clone(), block.clone());
         let failed = |e: BlocksError| Complaint::failed(e.to_string());
         Self::blocking(move || store.put_blinded(root, &kept)).await.map_err(failed)?;
         let key = self.key(offer.meta.proposer, offer.meta.slot);
-        let seen = Body::SeenBlock(SeenBlock { key, block_root: root, block_hash: offer.block_hash() });
+        let first = First { root, block_hash: offer.block_hash() };
+        let _turn = self.firsts.turn.lock().await;
+        let known = self.first_known(key).await.map_err(failed)?;
+        if known.is_some_and(|r| r != root) {
+            return Err(self.equivocation(key, root));
+        }
+        let seen = Body::SeenBlock(SeenBlock { key, block_root: root, block_hash: first.block_hash });
         match self.record(key, SignerRef::Nobody, seen).await {
-            Ok(_) => Ok(()),
-            Err(BlocksError::Conflict { .. }) => {
-                self.critical(Some(key.slot), "equivocation", format!("a second signed block, {root}, was refused"));
-                Err(Complaint::bad("another block of this proposer is recorded for this slot: equivocation"))
+            Ok(_) => return Ok(()),
+            Err(BlocksError::Conflict { .. }) => return Err(self.equivocation(key, root)),
+            Err(_) if self.door.journal().is_halted() => {}
+            Err(e) => return Err(failed(e)),
+        }
+        if known.is_none() {
+            let store = self.firsts.clone();
+            let kept = Self::blocking(move || store.keep(&key, first)).await.map_err(failed)?;
+            if kept.root != root {
+                return Err(self.equivocation(key, root));
             }
-            Err(e) => Err(failed(e)),
+            self.critical(Some(key.slot), "kept-while-halted", format!("block {root} is recorded beside the journal"));
+        }
+        Ok(())
+    }
+
+    /// The root that is the slot's, beside the journal or in it.
+    async fn first_known(&self, key: SlotKey) -> Result<Option<B256>, BlocksError> {
+        let store = self.firsts.clone();
+        if let Some(first) = Self::blocking(move || store.get(&key)).await? {
+            return Ok(Some(first.root));
+        }
+        Ok(match self.duties(&key).seen_block.as_ref().map(|r| r.body()) {
+            Some(Body::SeenBlock(seen)) => Some(seen.block_root),
+            _ => None,
+        })
+    }
+
+    fn equivocation(&self, key: SlotKey, root: B256) -> Complaint {
+        self.critical(Some(key.slot), "equivocation", format!("a second signed block, {root}, was refused"));
+        Complaint::bad("another block of this proposer is recorded for this slot: equivocation")
+    }
+
+    /// Records in the journal what was kept beside it while it was halted. Done before publications are
+    /// resumed, so that both say the same from here on.
+    pub(super) async fn adopt_firsts(&self) {
+        let store = self.firsts.clone();
+        let kept = Self::blocking(move || Ok(store.all())).await.unwrap_or_default();
+        for (proposer, slot, first) in kept {
+            let key = self.key(proposer, slot);
+            let seen = Body::SeenBlock(SeenBlock { key, block_root: first.root, block_hash: first.block_hash });
+            match self.record(key, SignerRef::Nobody, seen).await {
+                Ok(_) => tracing::info!(slot = slot.get(), root = %first.root, "recorded in the journal now"),
+                Err(BlocksError::Conflict { .. }) => {
+                    let why = format!("the journal has another block than {}, which alone was published", first.root);
+                    self.critical(Some(slot), "first-differs", why);
+                }
+                // A slot below the journal's floor is long final.
+                Err(e) => tracing::debug!(slot = slot.get(), error = %e, "not recorded"),
+            }
         }
     }
 

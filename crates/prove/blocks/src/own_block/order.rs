@@ -23,8 +23,6 @@ pub struct PoolTx {
     pub max_fee: u128,
     /// Tip cap in wei per gas.
     pub max_tip: u128,
-    /// EIP-2718 type.
-    pub tx_type: u8,
     /// Canonical bytes.
     pub raw: Bytes,
 }
@@ -43,7 +41,6 @@ impl PoolTx {
             gas_limit: tx.gas_limit(),
             max_fee: tx.max_fee_per_gas(),
             max_tip: tx.max_priority_fee_per_gas().unwrap_or_else(|| tx.max_fee_per_gas()),
-            tx_type: tx.tx_type() as u8,
             raw: tx.encoded_2718().into(),
         })
     }
@@ -76,8 +73,8 @@ pub struct Taken {
 
 /// Chooses from the pool, best tip first, each sender's nonces rising without a gap from what the
 /// account or the due transactions leave. `nonces` gives accounts that are not in `taken`.
-pub fn fill(pool: &[PoolTx], taken: &Taken, left: Left, base_fee: u64, legacy_only: bool) -> Vec<PoolTx> {
-    let mut queues = by_sender(pool, taken, base_fee, legacy_only);
+pub fn fill(pool: &[PoolTx], taken: &Taken, left: Left, base_fee: u64) -> Vec<PoolTx> {
+    let mut queues = by_sender(pool, taken, base_fee);
     let mut heap: BinaryHeap<(u128, std::cmp::Reverse<B256>, Address)> = BinaryHeap::new();
     for (sender, queue) in &queues {
         push(&mut heap, *sender, queue, base_fee);
@@ -103,13 +100,12 @@ pub fn fill(pool: &[PoolTx], taken: &Taken, left: Left, base_fee: u64, legacy_on
 
 type Queue = BTreeMap<u64, Arc<PoolTx>>;
 
-fn by_sender(pool: &[PoolTx], taken: &Taken, base_fee: u64, no_access_lists: bool) -> HashMap<Address, Queue> {
+fn by_sender(pool: &[PoolTx], taken: &Taken, base_fee: u64) -> HashMap<Address, Queue> {
     let mut queues: HashMap<Address, Queue> = HashMap::new();
     for tx in pool {
         let fits = !taken.hashes.contains(&tx.hash)
             && !taken.closed.contains(&tx.sender)
             && taken.next_nonce.get(&tx.sender).is_none_or(|n| tx.nonce >= *n)
-            && (tx.tx_type != 1 || !no_access_lists)
             // A type-4 transaction of the pool comes after what is due in the block: it may stay.
             && tx.tip(base_fee).is_some();
         if fits {
@@ -146,7 +142,6 @@ mod tests {
             gas_limit: gas,
             max_fee: 100 + tip,
             max_tip: tip,
-            tx_type: 2,
             raw: Bytes::from(vec![id; 10]),
         }
     }
@@ -158,15 +153,15 @@ mod tests {
     #[test]
     fn the_best_tip_comes_first_and_nonces_never_turn() {
         let pool = [tx(1, 1, 0, 5, 1), tx(2, 1, 1, 50, 1), tx(3, 2, 0, 10, 1)];
-        assert_eq!(ids(&fill(&pool, &Taken::default(), ROOM, 100, false)), [3, 1, 2]);
+        assert_eq!(ids(&fill(&pool, &Taken::default(), ROOM, 100)), [3, 1, 2]);
     }
 
     #[test]
     fn gas_and_bytes_are_never_exceeded_and_successors_of_what_did_not_fit_stay_out() {
         let pool = [tx(1, 1, 0, 9, 80), tx(2, 2, 0, 8, 30), tx(3, 2, 1, 7, 1), tx(4, 3, 0, 6, 20)];
-        assert_eq!(ids(&fill(&pool, &Taken::default(), ROOM, 100, false)), [1, 4]);
+        assert_eq!(ids(&fill(&pool, &Taken::default(), ROOM, 100)), [1, 4]);
         let narrow = Left { gas: 1_000, bytes: 19 };
-        assert_eq!(ids(&fill(&pool, &Taken::default(), narrow, 100, false)), [1]);
+        assert_eq!(ids(&fill(&pool, &Taken::default(), narrow, 100)), [1]);
     }
 
     #[test]
@@ -176,17 +171,13 @@ mod tests {
         taken.next_nonce.insert(Address::with_last_byte(1), 1);
         taken.next_nonce.insert(Address::with_last_byte(2), 4);
         let pool = [tx(1, 1, 0, 9, 1), tx(2, 1, 1, 1, 1), tx(3, 2, 5, 50, 1)];
-        assert_eq!(ids(&fill(&pool, &taken, ROOM, 100, false)), [2], "a gap is not bridged");
+        assert_eq!(ids(&fill(&pool, &taken, ROOM, 100)), [2], "a gap is not bridged");
     }
 
     #[test]
-    fn what_does_not_pay_the_base_fee_and_type_one_for_simulation_stay_out() {
+    fn what_does_not_pay_the_base_fee_stays_out() {
         let mut cheap = tx(1, 1, 0, 0, 1);
         cheap.max_fee = 99;
-        let mut access = tx(2, 2, 0, 9, 1);
-        access.tx_type = 1;
-        let pool = [cheap, access];
-        assert_eq!(ids(&fill(&pool, &Taken::default(), ROOM, 100, false)), [2]);
-        assert!(fill(&pool, &Taken::default(), ROOM, 100, true).is_empty());
+        assert_eq!(ids(&fill(&[cheap, tx(2, 2, 0, 9, 1)], &Taken::default(), ROOM, 100)), [2]);
     }
 }

@@ -1,15 +1,16 @@
 //! Blocks assembled from `eth_simulateV1`, where the client can not build on the wanted parent.
 //!
 //! Where it lies, and how each lie is met: its transactions are unsigned, so that transactions root,
-//! size and hash are another block's (the real ones are put in); a type-1 transaction becomes type 0
-//! (refused, and the receipts root is computed again here); gas limits are clamped in silence to what
-//! is left of `--rpc.gascap` (refused above it); execution requests are known by their hash only
-//! (refused unless there are none).
+//! size and hash are another block's (the real ones are put in); a type-1 transaction would become
+//! type 0 (it is asked for as a type-2 one with both fees at its gas price, which runs the same, and the
+//! receipts root is computed again with its true type); gas limits are clamped in silence to what is
+//! left of `--rpc.gascap` (refused above it); the state root may be zero (refused); execution requests
+//! are known by their hash only (see `requests`).
 
-use super::{BlockTx, Built, Job, Made, rpc::call};
+use super::{BlockTx, Built, Job, Made, requests, rpc::call};
 use crate::error::BuildError;
 use alloy_consensus::{
-    Eip658Value, Header, Receipt, ReceiptEnvelope, Transaction as _, TxEnvelope, proofs::calculate_receipt_root,
+    Eip658Value, Header, Receipt, ReceiptEnvelope, Transaction as _, TxEnvelope, TxType, proofs::calculate_receipt_root,
 };
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Bytes, Log, U256};
@@ -34,16 +35,42 @@ pub(crate) async fn build(
     by: Instant,
 ) -> Result<Built, BuildError> {
     let decoded = decode(txs)?;
-    if decoded.iter().any(|t| t.is_eip2930()) {
-        return Err(BuildError::NotSimulable("a type-1 transaction would be turned into type 0"));
-    }
     let gas = decoded.iter().fold(0u64, |sum, t| sum.saturating_add(t.gas_limit()));
     if gas > gas_cap {
         return Err(BuildError::NotSimulable("more gas than the client simulates without clamping"));
     }
-    let blocks: Vec<SimulatedBlock<Value>> = call(rpc, METHOD, request(job, &decoded), by).await?;
+    let calls: Vec<TransactionRequest> = decoded.iter().map(as_call).collect();
+    let block = ask(rpc, request(job, &calls, json!({})), by).await?;
+    let header = read_header(&block.inner)?;
+    let requests = requests::find(rpc, job, &header, &calls, &block.calls, gas_cap.saturating_sub(gas), by).await?;
+    assemble(job, txs, &decoded, header, &block.calls, requests)
+}
+
+/// Simulates one block.
+pub(super) async fn ask(rpc: &dyn Rpc, params: Value, by: Instant) -> Result<SimulatedBlock<Value>, BuildError> {
+    let blocks: Vec<SimulatedBlock<Value>> = call(rpc, METHOD, params, by).await?;
     let [block] = <[_; 1]>::try_from(blocks).map_err(|b| shape(format!("{} blocks", b.len())))?;
-    assemble(job, txs, &decoded, block)
+    Ok(block)
+}
+
+/// The call that runs as the transaction does.
+fn as_call(tx: &TxEnvelope) -> TransactionRequest {
+    let mut call: TransactionRequest = tx.clone().into();
+    if tx.is_eip2930() {
+        // A call with a gas price becomes a type-0 transaction, whatever else it has.
+        let price = call.gas_price.take();
+        (call.max_fee_per_gas, call.max_priority_fee_per_gas) = (price, price);
+        call.transaction_type = Some(TxType::Eip1559 as u8);
+    }
+    call
+}
+
+/// The type under which a client simulates a transaction.
+fn simulated_type(tx: &TxEnvelope) -> TxType {
+    match tx.tx_type() {
+        TxType::Eip2930 => TxType::Eip1559,
+        other => other,
+    }
 }
 
 fn shape(why: impl Into<String>) -> BuildError {
@@ -57,10 +84,9 @@ fn decode(txs: &[BlockTx]) -> Result<Vec<TxEnvelope>, BuildError> {
 }
 
 /// Every override is given: what is left out would be the client's guess.
-fn request(job: &Job, txs: &[TxEnvelope]) -> Value {
+pub(super) fn request(job: &Job, calls: &[TransactionRequest], state_overrides: Value) -> Value {
     let a = &job.attributes;
     let hex = |v: u64| format!("{v:#x}");
-    let calls: Vec<TransactionRequest> = txs.iter().map(|t| t.clone().into()).collect();
     json!([
         {
             "blockStateCalls": [{
@@ -74,6 +100,7 @@ fn request(job: &Job, txs: &[TxEnvelope]) -> Value {
                     "withdrawals": a.withdrawals,
                     "beaconRoot": a.parent_beacon_root,
                 },
+                "stateOverrides": state_overrides,
                 "calls": calls,
             }],
             "validation": true,
@@ -89,26 +116,27 @@ fn assemble(
     job: &Job,
     txs: &[BlockTx],
     decoded: &[TxEnvelope],
-    block: SimulatedBlock<Value>,
+    mut header: Header,
+    calls: &[SimCallResult],
+    requests: ExecutionRequests,
 ) -> Result<Built, BuildError> {
-    if block.calls.len() != txs.len() {
+    if calls.len() != txs.len() {
         return Err(shape("another number of calls"));
     }
+    if header.state_root.is_zero() {
+        return Err(BuildError::NotSimulable("the client computes no state root in a simulation"));
+    }
     let raw: Vec<Bytes> = txs.iter().map(|t| t.canonical.clone()).collect();
-    let mut header = read_header(&block.inner)?;
-    let receipts = receipts(decoded, &block.calls);
-    if calculate_receipt_root(&receipts) != header.receipts_root {
+    // The answer must fit itself, in the types that were simulated, before it gets the true ones.
+    if calculate_receipt_root(&receipts(decoded, calls, simulated_type)) != header.receipts_root {
         return Err(BuildError::Differs { field: "receipts_root" });
     }
+    header.receipts_root = calculate_receipt_root(&receipts(decoded, calls, TxEnvelope::tx_type));
     header.transactions_root =
         alloy_trie::root::ordered_trie_root_with_encoder(&raw, |tx, out| out.extend_from_slice(tx));
-    let requests = ExecutionRequests::default();
-    if header.requests_hash != Some(requests.requests_hash()) {
-        return Err(BuildError::NotSimulable("the block has execution requests"));
-    }
     let payload =
         ExecutionPayload::from_parts(&header, &raw, &job.attributes.withdrawals).map_err(|e| shape(e.to_string()))?;
-    let value = tips(decoded, &block.calls, job.base_fee());
+    let value = tips(decoded, calls, job.base_fee());
     let built = Built { payload, bundle: sidecars(txs)?, requests, value, made: Made::Simulated };
     built.check(job, &raw)?;
     Ok(built)
@@ -121,7 +149,11 @@ fn read_header(block: &Value) -> Result<Header, BuildError> {
     Ok(header.inner)
 }
 
-fn receipts(txs: &[TxEnvelope], calls: &[SimCallResult]) -> Vec<ReceiptEnvelope<Log>> {
+fn receipts(
+    txs: &[TxEnvelope],
+    calls: &[SimCallResult],
+    type_of: fn(&TxEnvelope) -> TxType,
+) -> Vec<ReceiptEnvelope<Log>> {
     let mut cumulative = 0u64;
     txs.iter()
         .zip(calls)
@@ -132,7 +164,7 @@ fn receipts(txs: &[TxEnvelope], calls: &[SimCallResult]) -> Vec<ReceiptEnvelope<
                 cumulative_gas_used: cumulative,
                 logs: call.logs.iter().map(|l| l.inner.clone()).collect(),
             };
-            ReceiptEnvelope::from_typed(tx.tx_type(), receipt.with_bloom())
+            ReceiptEnvelope::from_typed(type_of(tx), receipt.with_bloom())
         })
         .collect()
 }
@@ -221,6 +253,8 @@ mod tests {
             assert_eq!(p[1], json!({ "blockHash": B256::repeat_byte(7) }));
             let o = &p[0]["blockStateCalls"][0]["blockOverrides"];
             let n = p[0]["blockStateCalls"][0]["calls"].as_array().unwrap().len();
+            let calls = p[0]["blockStateCalls"][0]["calls"].as_array().unwrap();
+            assert!(calls.iter().all(|c| c.get("gasPrice").is_none()), "it would become a type-0 transaction");
             let receipt = |i: usize| {
                 let r = Receipt {
                     status: Eip658Value::Eip658(true),
@@ -274,12 +308,43 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_would_get_wrong_roots_is_not_simulated() {
+    async fn a_type_one_transaction_runs_as_type_two_and_gets_its_own_receipt() {
         let access_list = TxEip2930 { chain_id: 1, gas_limit: 21_000, gas_price: 99, ..Default::default() };
         let type_one = block_tx(sign(access_list).into());
-        assert!(matches!(run(&[type_one], 50_000_000, |_| {}).await, Err(BuildError::NotSimulable(_))));
+        let built = run(&[type_one.clone()], 50_000_000, |_| {}).await.unwrap();
+        let receipt =
+            Receipt { status: Eip658Value::Eip658(true), cumulative_gas_used: 21_000, logs: Vec::<Log>::new() };
+        let own = ReceiptEnvelope::from_typed(TxType::Eip2930, receipt.with_bloom());
+        assert_eq!(built.payload.receipts_root, calculate_receipt_root(&[own]));
+        assert_eq!(built.payload.transactions[0][..], type_one.canonical[..]);
+        assert_eq!(built.value, U256::from((99 - job().base_fee()) * 21_000));
+    }
+
+    #[tokio::test]
+    async fn what_would_get_wrong_roots_is_not_simulated() {
         let clamped = run(&[transfer(0), transfer(1)], 41_999, |_| {}).await;
         assert!(matches!(clamped, Err(BuildError::NotSimulable(_))), "gas limits above the cap are clamped");
+        let no_root = run(&[transfer(0)], 50_000_000, |b| b["stateRoot"] = json!(B256::ZERO)).await;
+        assert!(matches!(no_root, Err(BuildError::NotSimulable(_))), "{no_root:?}");
+    }
+
+    /// A withdrawal request as the queue gives it out.
+    const REQUEST: [u8; 76] = [5; 76];
+
+    #[tokio::test]
+    async fn execution_requests_come_from_a_second_simulation_and_must_hash_to_the_firsts() {
+        let lie: fn(&mut Value) = |b| {
+            let found = ExecutionRequests::from_eip7685(&[[&[1][..], &REQUEST].concat()]).unwrap();
+            b["requestsHash"] = json!(found.requests_hash());
+            if let [.., withdrawals, _] = b["calls"].as_array_mut().unwrap().as_mut_slice() {
+                withdrawals["returnData"] = json!(Bytes::from(REQUEST));
+            }
+        };
+        let built = run(&[transfer(0)], 50_000_000, lie).await.unwrap();
+        assert_eq!(built.requests.withdrawals.len(), 1);
+        assert_eq!(built.payload.transactions.len(), 1, "the system calls are not in the block");
+        let little = run(&[transfer(0)], 1_000_000, lie).await;
+        assert!(matches!(little, Err(BuildError::NotSimulable(_))), "{little:?}");
     }
 
     #[tokio::test]
@@ -293,7 +358,7 @@ mod tests {
         let limit = run(&[transfer(0)], 50_000_000, |b| b["gasLimit"] = json!("0x1c9c380")).await;
         assert!(matches!(limit, Err(BuildError::Differs { field: "gas_limit" })), "{limit:?}");
         let requests = run(&[transfer(0)], 50_000_000, |b| b["requestsHash"] = json!(B256::repeat_byte(1))).await;
-        assert!(matches!(requests, Err(BuildError::NotSimulable(_))), "requests are known by hash only");
+        assert!(matches!(requests, Err(BuildError::NotSimulable(_))), "requests that are not found");
         let fewer = run(&[transfer(0)], 50_000_000, |b| b["calls"] = json!([])).await;
         assert!(matches!(fewer, Err(BuildError::Shape { .. })));
     }

@@ -41,6 +41,12 @@ pub struct FakeNode {
     pub builds: AtomicU64,
     /// Refuses to build.
     pub broken: AtomicBool,
+    /// The connection breaks at each build.
+    pub lost: AtomicBool,
+    /// So many builds are refused because the parent is not the head yet.
+    pub unready: AtomicU64,
+    /// Has no `testing_buildBlockV1`.
+    pub plain: AtomicBool,
     /// Accounts by block and address.
     pub accounts: Mutex<HashMap<(B256, Address), AccountView>>,
 }
@@ -71,7 +77,7 @@ impl FakeNode {
                 self.sent.lock().push(raw);
                 Ok(json!(hash))
             }
-            "testing_buildBlockV1" => self.build(p),
+            "testing_buildBlockV1" if !self.plain.load(Ordering::SeqCst) => self.build(p),
             other => Err(format!("error -32601: the method {other} does not exist")),
         }
     }
@@ -80,6 +86,9 @@ impl FakeNode {
         self.builds.fetch_add(1, Ordering::SeqCst);
         if self.broken.load(Ordering::SeqCst) {
             return Err("error -32000: out of order".into());
+        }
+        if self.unready.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+            return Err("error -32000: parentHash is not current head".into());
         }
         let raw: Vec<Bytes> = serde_json::from_value(p[2].clone()).map_err(|e| e.to_string())?;
         let txs: Vec<TxEnvelope> = raw.iter().map(|r| TxEnvelope::decode_2718_exact(r).unwrap()).collect();
@@ -120,6 +129,9 @@ impl FakeNode {
 #[async_trait]
 impl Rpc for FakeNode {
     async fn batch(&self, calls: Vec<Call>) -> Result<Vec<Result<Value, String>>, String> {
+        if self.lost.load(Ordering::SeqCst) && calls.iter().any(|c| c.method == "testing_buildBlockV1") {
+            return Err("http://node: connection failed: reset".into());
+        }
         Ok(calls.iter().map(|c| self.answer(c.method, &c.params)).collect())
     }
 }
@@ -204,7 +216,19 @@ pub struct FakeRelay {
     pub submitted: Mutex<Vec<SignedBlindedBeaconBlock>>,
     pub constrained: Mutex<Vec<Signed>>,
     pub delegated: Mutex<Vec<Signed>>,
+    /// So many posts fail.
+    pub failing: AtomicU64,
     pub registered: Mutex<usize>,
+}
+
+impl FakeRelay {
+    fn post(&self, signed: &Signed, list: &Mutex<Vec<Signed>>) -> Result<(), String> {
+        if self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+            return Err("down".into());
+        }
+        list.lock().push(signed.clone());
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -232,12 +256,10 @@ impl Relay for FakeRelay {
         Ok(())
     }
     async fn delegate(&self, delegation: &Signed) -> Result<(), String> {
-        self.delegated.lock().push(delegation.clone());
-        Ok(())
+        self.post(delegation, &self.delegated)
     }
     async fn constrain(&self, constraints: &Signed) -> Result<(), String> {
-        self.constrained.lock().push(constraints.clone());
-        Ok(())
+        self.post(constraints, &self.constrained)
     }
 }
 

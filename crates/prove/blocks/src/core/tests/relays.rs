@@ -14,7 +14,7 @@ use tandem_crypto::domains;
 use tandem_types::Wei;
 
 /// A bid of the relay's on our attributes, with these transactions and proofs of those at `proven`.
-fn relay_bid(world: &World, txs: &[TxEnvelope], value: U256, proven: &[usize]) -> RelayBid {
+pub fn relay_bid(world: &World, txs: &[TxEnvelope], value: U256, proven: &[usize]) -> RelayBid {
     let a = world.attributes(world.head());
     let list = payload::transactions(txs.iter().map(raw)).unwrap();
     let header = ExecutionPayload {
@@ -34,7 +34,7 @@ fn relay_bid(world: &World, txs: &[TxEnvelope], value: U256, proven: &[usize]) -
     RelayBid { bid: SignedBuilderBid { message, signature }, proofs }
 }
 
-fn give(world: &World, bid: RelayBid) {
+pub fn give(world: &World, bid: RelayBid) {
     *world.relays[0].bid.lock() = Some(bid);
 }
 

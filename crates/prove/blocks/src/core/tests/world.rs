@@ -24,7 +24,7 @@ use tandem_beacon::{
     BlindedBeaconBlock, SignedBlindedBeaconBlock, SignedBuilderBid, SignedValidatorRegistration, ValidatorRegistration,
 };
 use tandem_crypto::domains::{self, SigningFork};
-use tandem_journal::{FileStorage, FirstUse, Grant, Guard, Journal, JournalConfig};
+use tandem_journal::{FileStorage, FirstUse, Grant, Guard, Journal, JournalConfig, Storage};
 use tandem_keys::{BidKey, BlsSecretKey, EcdsaSecretKey, HostSecret};
 use tandem_module::{Clock, Commit, Permission, Refusal, Slots};
 use tandem_signer::{Door, Signer};
@@ -139,6 +139,7 @@ impl World {
             submitted: Default::default(),
             constrained: Default::default(),
             delegated: Default::default(),
+            failing: Default::default(),
             registered: Default::default(),
         }));
         self
@@ -188,9 +189,12 @@ impl World {
     }
 
     pub async fn start_with(&self, validator: Option<Arc<dyn Validator>>) -> Host {
-        let journal_dir = self.dir.path().join("journal");
-        let first = if journal_dir.exists() { FirstUse::No } else { FirstUse::Yes };
-        let storage = Arc::new(FileStorage::new(&journal_dir).unwrap());
+        self.start_over(Arc::new(FileStorage::new(&self.dir.path().join("journal")).unwrap()), validator).await
+    }
+
+    /// A journal in the folder, a way into it for a module, and one for the house.
+    pub fn doors(&self, storage: Arc<dyn Storage>) -> (Journal, Door, Door) {
+        let first = if storage.list().unwrap().is_empty() { FirstUse::Yes } else { FirstUse::No };
         let config = JournalConfig::default();
         let journal = Journal::open(storage, self.chain, config, self.clock.clone(), first).unwrap();
         let host_secret = HostSecret::from_bytes([8; 32]);
@@ -200,12 +204,18 @@ impl World {
         let guard = Arc::new(guard);
         let grant = Grant::module("preconf".parse().unwrap(), B256::repeat_byte(1), [Permission::Inclusion]).unwrap();
         let module = Door::new(guard.clone(), journal.clone(), signer.clone(), grant);
+        (journal.clone(), module, Door::new(guard, journal, signer, house))
+    }
+
+    /// Starts with the journal on any storage.
+    pub async fn start_over(&self, storage: Arc<dyn Storage>, validator: Option<Arc<dyn Validator>>) -> Host {
+        let (journal, module, house) = self.doors(storage);
         let blocks_dir = self.dir.path().join("blocks");
         std::fs::create_dir_all(&blocks_dir).unwrap();
         let deps = Deps {
             chain: self.chain,
             clock: self.clock.clone(),
-            door: Door::new(guard, journal.clone(), signer, house),
+            door: house,
             bid_key: Arc::new(BidKey::new(secret(2), self.chain.genesis_fork_version)),
             rpc: self.node.clone(),
             validator,
