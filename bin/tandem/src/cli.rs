@@ -3,33 +3,82 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// The grouped list that takes the place of clap's flat one. A test holds it against the commands.
-const GROUPS: &str = "\
-\x1b[1mOperate\x1b[0m  run beside a validator
-  init         Write an annotated configuration and the host's secrets
-  check        Test the configuration, the keys and the nodes, and say what to mend
-  run          Run the host: modules, promises, the builder API, the dashboard
-  status       Show a running host: slots, modules, health
-  ledger       Show what each module charged, received, forwent and cost
-  resume       Allow promising again after it was stopped for an operator to look
-  journal      Inspect or check the journal of a stopped host
-  completions  Print shell completions
+/// The grouped list that takes the place of clap's flat one: (group, what it is for, [(command, what it
+/// does)]). A test holds it against the commands.
+const GROUPS: &[(&str, &str, &[(&str, &str)])] = &[
+    (
+        "Operate",
+        "run beside a validator",
+        &[
+            ("init", "Write an annotated configuration and the host's secrets"),
+            ("check", "Test the configuration, the keys and the nodes, and say what to mend"),
+            ("run", "Run the host: modules, promises, the builder API, the dashboard"),
+            ("status", "Show a running host: slots, modules, health"),
+            ("ledger", "Show what each module charged, received, forwent and cost"),
+            ("resume", "Allow promising again after it was stopped for an operator to look"),
+            ("completions", "Print shell completions"),
+        ],
+    ),
+    (
+        "Ask",
+        "for promises, as a user",
+        &[
+            ("preconf send", "Send a signed transaction, and get its promise"),
+            ("preconf status", "Show a promise and its fate"),
+        ],
+    ),
+    #[cfg(feature = "lab")]
+    (
+        "Build",
+        "modules and wallets against it",
+        &[("devnet", "Run a simulated Ethereum L1 with proposers in one process")],
+    ),
+    (
+        "Prove",
+        "what was promised, and what came of it",
+        &[
+            ("preconf verify", "Check a promise offline from its bytes and, given a node, whether it was kept"),
+            ("journal", "Inspect or check the journal of a stopped host"),
+        ],
+    ),
+    #[cfg(feature = "lab")]
+    (
+        "Lab",
+        "try and test; everything in it is simulated and says so",
+        &[("lab", "The demo, the kill loop, the benchmarks, the browser test")],
+    ),
+];
 
-\x1b[1mAsk and prove\x1b[0m  promises, as a user
-  preconf      Ask for a promise, follow it, and verify it offline or against the chain
+/// Examples under the groups: (command line, what it does).
+const EXAMPLES: &[(&str, &str)] = &[
+    #[cfg(feature = "lab")]
+    (
+        "tandem devnet --beacon-port 5052 --slot-ms 2000 --builder 0-63@prysm=http://127.0.0.1:18550",
+        "an L1 whose proposers ask the host below for blocks",
+    ),
+    #[cfg(feature = "lab")]
+    ("tandem init --devnet http://127.0.0.1:5052 --validators 0-63", "a configuration and keys for that L1"),
+    ("tandem check && tandem run --first-use", "the host beside it"),
+    ("tandem preconf send 0x02f8… --wait --out promise.json", "a promise, kept in a file, followed to its end"),
+    ("tandem preconf verify promise.json --execution http://127.0.0.1:8545", "whether it was kept"),
+];
 
-\x1b[1mLab\x1b[0m  try and test; everything here is simulated and says so
-  devnet       Run an Ethereum L1 with proposers in one process
-  lab          The demo, the kill loop, the benchmarks, the browser test
-
-\x1b[1mExamples\x1b[0m
-  tandem devnet --slot-ms 2000 --builder 0-63@prysm=http://127.0.0.1:18550
-                                                 an L1 whose proposers ask that host for blocks
-  tandem init --devnet http://127.0.0.1:5052 --validators 0-63
-                                                 a configuration and keys for that L1
-  tandem check && tandem run --first-use         the host beside it
-  tandem preconf send --rpc http://127.0.0.1:18650 0x02f8…
-  tandem preconf verify promise.json --execution http://127.0.0.1:8545";
+/// The help under the usage line.
+fn groups() -> String {
+    let mut out = String::new();
+    for (group, what, commands) in GROUPS {
+        out += &format!("\x1b[1m{group}\x1b[0m  {what}\n");
+        for (command, does) in *commands {
+            out += &format!("  {command:<15} {does}\n");
+        }
+        out.push('\n');
+    }
+    out += "\x1b[1mExamples\x1b[0m\n";
+    for (line, does) in EXAMPLES {
+        out += &format!("  {line}\n      {does}\n");
+    }
+    out.trim_end().to_owned()
+}
 
 /// Turns an Ethereum validator into a coprocessor.
 #[derive(Debug, Parser)]
@@ -38,7 +87,7 @@ const GROUPS: &str = "\
     version,
     max_term_width = 110,
     help_template = "{about}\n\n{usage-heading} {usage}\n\n{after-help}\n\n\x1b[1mOptions\x1b[0m\n{options}",
-    after_help = GROUPS
+    after_help = groups()
 )]
 pub struct Cli {
     /// What to do.
@@ -189,7 +238,10 @@ pub enum Preconf {
         /// The slot; by default the next one that is served.
         #[arg(long)]
         slot: Option<u64>,
-        /// Follow it until its fate is known.
+        /// Keep the transaction out of the operator's pool when the slot is sealed.
+        #[arg(long, requires = "slot")]
+        private: bool,
+        /// Follow it until its fate is known. Exits with 1 where it was not included.
         #[arg(long)]
         wait: bool,
         /// Write the promise to this file, for `verify`.
@@ -208,10 +260,10 @@ pub enum Preconf {
     Verify {
         /// The promise, as `send --out` or `tandem_promise` gave it; `-` reads standard input.
         promise: String,
-        /// An execution node, to see whether the promise was kept.
+        /// An execution node, to see whether the promise was kept. Exits with 1 where it was not.
         #[arg(long, value_name = "URL")]
         execution: Option<String>,
-        /// A beacon node, to see whether the proposer is the slot's.
+        /// A beacon node, to see whether the proposer is the slot's, and for the chain's clock.
         #[arg(long, value_name = "URL")]
         beacon: Option<String>,
     },
@@ -335,10 +387,28 @@ mod tests {
     }
 
     #[test]
-    fn the_grouped_help_names_every_command_with_its_sentence() {
-        for c in Cli::command().get_subcommands() {
-            let listed = GROUPS.lines().any(|l| l.split_whitespace().next() == Some(c.get_name()));
-            assert!(listed, "`{}` is missing in the grouped help", c.get_name());
+    fn the_grouped_help_names_every_command_and_no_other() {
+        let cli = Cli::command();
+        let listed: Vec<&str> = GROUPS.iter().flat_map(|g| g.2).map(|c| c.0).collect();
+        let mut all = Vec::new();
+        for c in cli.get_subcommands() {
+            let below: Vec<_> = c.get_subcommands().map(|s| format!("{} {}", c.get_name(), s.get_name())).collect();
+            if c.get_name() == "preconf" { all.extend(below) } else { all.push(c.get_name().to_owned()) }
+        }
+        for name in &all {
+            assert_eq!(listed.iter().filter(|l| *l == name).count(), 1, "`{name}` in the grouped help");
+        }
+        assert_eq!(listed.len(), all.len(), "{listed:?}");
+    }
+
+    #[test]
+    fn every_example_of_the_help_can_be_typed() {
+        for (line, _) in EXAMPLES {
+            for command in line.split(" && ") {
+                if let Err(e) = Cli::try_parse_from(command.split(' ')) {
+                    panic!("`{command}`: {e}");
+                }
+            }
         }
     }
 }

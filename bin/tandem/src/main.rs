@@ -17,10 +17,15 @@ fn main() -> ExitCode {
         eprintln!("tandem: {e:#}");
         return ExitCode::FAILURE;
     }
+    let log_json = cli.log_json;
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("tandem: {e:#}");
+            if log_json {
+                tracing::error!("{e:#}");
+            } else {
+                eprintln!("tandem: {e:#}");
+            }
             ExitCode::FAILURE
         }
     }

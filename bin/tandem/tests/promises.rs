@@ -4,6 +4,10 @@
 //! asserted about speed: tests wait for slots to pass, with generous deadlines.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "promises/bad_input.rs"]
+mod bad_input;
+#[path = "promises/cli.rs"]
+mod cli;
 #[path = "promises/desk.rs"]
 mod desk;
 #[path = "promises/fates.rs"]

@@ -89,6 +89,9 @@ async fn whole(cx: &Context, signed: &Signed) -> Result<Value, Refusal> {
         "seq": signed.seq,
         "chain_id": key.chain_id,
         "genesis_fork_version": format!("0x{}", alloy_primitives::hex::encode(cx.chain.genesis_fork_version)),
+        // So that whoever has but an execution node can tell which slot a block is of.
+        "genesis_time": cx.chain.clock.genesis_time,
+        "slot_seconds": cx.chain.clock.slot_seconds,
         "slot": key.slot.get(),
         "proposer": key.proposer,
         "tx_hash": alloy_primitives::keccak256(&promise.tx),

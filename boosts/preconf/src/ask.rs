@@ -41,6 +41,10 @@ struct CommitmentRequest {
     commitment_type: u64,
     payload: Bytes,
     slasher: Address,
+    /// Not Fabric's: whether the transaction stays out of the operator's pool when its slot is sealed.
+    /// It is no part of the request's hash, nor of what is signed.
+    #[serde(default)]
+    private: bool,
 }
 
 /// Reads a number, or a decimal in quotes: the specification's types are those of the beacon API,
@@ -64,6 +68,8 @@ pub struct Ask {
     pub slasher: Address,
     /// Fabric's hash of the request; computed once the slot is known.
     pub request_hash: Option<B256>,
+    /// Whether it is to stay out of the operator's pool when its slot is sealed.
+    pub private: bool,
 }
 
 fn invalid(why: impl std::fmt::Display) -> Refusal {
@@ -124,7 +130,7 @@ pub fn commitment_request(params: &[u8]) -> Result<Ask, Refusal> {
         return Err(bad());
     }
     let request_hash = Some(fabric::request_hash(INCLUSION, &r.payload, r.slasher));
-    Ok(Ask { slot: Some(Slot::new(p.slot)), raw: p.signedTx, slasher: r.slasher, request_hash })
+    Ok(Ask { slot: Some(Slot::new(p.slot)), raw: p.signedTx, slasher: r.slasher, request_hash, private: r.private })
 }
 
 /// Reads `eth_sendRawTransaction`'s parameter.
@@ -136,7 +142,7 @@ pub fn raw_transaction(params: &[u8]) -> Result<Ask, Refusal> {
     if raw.len() > MAX_PAYLOAD {
         return Err(Refusal::new("bad-transaction-size", format!("the transaction has {} bytes", raw.len())));
     }
-    Ok(Ask { slot: None, raw, slasher: Address::ZERO, request_hash: None })
+    Ok(Ask { slot: None, raw, slasher: Address::ZERO, request_hash: None, private: false })
 }
 
 impl Ask {

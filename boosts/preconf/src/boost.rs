@@ -87,8 +87,7 @@ impl Preconf {
             slasher: c.ask.slasher,
             price,
             deposited: self.config.deposits.contains(&f.sender),
-            // Fabric has no words for it. Whether anything is made public at all is the operator's.
-            private: false,
+            private: c.ask.private,
             seen: SeenSender {
                 at: account.at,
                 nonce: account.nonce,
@@ -197,13 +196,13 @@ fn has_failed(cx: &Context, signed: &Signed) -> bool {
     matches!(cx.slots.fate(signed.seq), Some((Fate::Excused { .. } | Fate::Broken { .. }, _)))
 }
 
-/// Fabric's `SlotInfoResponse`.
+/// Fabric's `SlotInfoResponse`, and whether promised transactions become public when the slot is sealed.
 fn slots(cx: &Context, config: &PreconfConfig) -> Value {
     let now = cx.clock.now_ms();
     let open: Vec<_> = (cx.slots.open().iter().filter(|s| !admit::is_closing(s, config, now)))
         .map(|s| {
             let offering = json!({ "chain_id": cx.chain.chain_id, "commitment_types": [INCLUSION] });
-            json!({ "slot": s.key.slot.get(), "offerings": [offering] })
+            json!({ "slot": s.key.slot.get(), "offerings": [offering], "public_at_seal": s.public_at_seal })
         })
         .collect();
     json!({ "slots": open })

@@ -7,3 +7,4 @@ pub mod journal;
 pub mod lab;
 pub mod preconf;
 pub mod remote;
+mod verify;

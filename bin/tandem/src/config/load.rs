@@ -105,17 +105,23 @@ fn line_of(text: &str, offset: usize) -> usize {
     1 + text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count()
 }
 
-/// The line on which the last part of a dotted key is written, inside the table of its first parts.
-fn find_key(text: &str, key: &str) -> usize {
+/// The line on which the last part of a dotted key is written, inside the table of its first parts;
+/// `relays[1].url` is looked for in the second `[[…relays]]`. For a key that is not written it is the
+/// line of its table, and 1 where that is not written either.
+pub fn find_key(text: &str, key: &str) -> usize {
     let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
-    let mut inside = table.is_empty();
-    let mut table_line = 1;
+    let (mut inside, mut table_line) = (table.is_empty(), 1);
+    let mut counts = std::collections::HashMap::<&str, usize>::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.trim();
         if let Some(head) = line.strip_prefix('[') {
+            let is_array = head.starts_with('[');
             let head = head.trim_start_matches('[').split(']').next().unwrap_or_default().trim();
-            inside = head == table;
-            if inside || head == key {
+            let nth = counts.entry(head).and_modify(|n| *n += 1).or_default();
+            let element = format!("{head}[{nth}]");
+            let is = |wanted: &str| wanted == head || (is_array && wanted == element);
+            inside = is(table);
+            if inside || is(key) {
                 table_line = i + 1;
             }
         } else if inside && line.split('=').next().is_some_and(|k| k.trim() == name) {
@@ -170,6 +176,15 @@ mod tests {
     fn a_wrong_type_is_named_with_its_line() {
         let said = fault("[gateway]\n\nlisten = 7\n");
         assert!(said.starts_with("t.toml:3:"), "{said}");
+    }
+
+    #[test]
+    fn a_key_of_an_array_of_tables_is_found_in_its_own_element() {
+        let text = "[a]\n[[a.list]]\nx = 1\n[[a.list]]\ny = 2\nx = 3\n";
+        assert_eq!(find_key(text, "a.list[0].x"), 3);
+        assert_eq!(find_key(text, "a.list[1].x"), 6);
+        assert_eq!(find_key(text, "a.list[1].unwritten"), 4);
+        assert_eq!(find_key(text, "b.c"), 1);
     }
 
     #[test]

@@ -93,84 +93,82 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], with key, line and remedy.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let (mut config, text) = load::read::<Self>(path)?;
-        config.validate().map_err(|r| load::rejected(path, &text, r))?;
-        let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        config.paths.under(dir);
-        for node in &mut config.nodes {
-            node.jwt = node.jwt.take().map(|p| dir.join(p));
+        let file = File::read(path)?;
+        match file.config.faults().into_iter().next() {
+            Some(first) => Err(file.place(first)),
+            None => Ok(file.config),
         }
-        Ok(config)
     }
 
-    /// Checks what single values can not tell.
-    ///
-    /// # Errors
-    /// The first key that does not fit, with its remedy.
-    pub fn validate(&self) -> Result<(), Rejection> {
-        let table = |key: &str, r: Result<(), String>| {
-            r.map_err(|m| Rejection::new(key, m, "see the annotated example, docs/tandem.example.toml"))
-        };
+    /// What single values can not tell: every key that does not fit, with its remedy.
+    pub fn faults(&self) -> Vec<Rejection> {
+        let mut faults = Vec::new();
         if self.nodes.is_empty() {
-            return Err(Rejection::new(
+            faults.push(Rejection::new(
                 "nodes",
                 "no node is given",
                 "add [[nodes]] with `execution` and `beacon`, the addresses of your own clients",
             ));
         }
-        table("limits", self.limits.validate())?;
-        table("state", self.state.validate().map_err(|e| e.to_string()))?;
-        table("feed", self.feed.validate().map_err(|e| e.to_string()))?;
-        table("journal", self.journal.validate().map_err(|e| e.to_string()))?;
-        table("run", self.run.validate().map_err(|e| e.to_string()))?;
-        table("blocks", self.blocks.validate().map_err(|e| e.to_string()))?;
-        table("builder", self.builder.validate().map_err(|e| e.to_string()))?;
-        table("ledger", self.ledger.validate().map_err(|e| e.to_string()))?;
-        table("gateway", self.gateway.validate().map_err(|e| e.to_string()))
+        let tables = [
+            ("limits", self.limits.validate()),
+            ("state", self.state.validate().map_err(|e| e.to_string())),
+            ("feed", self.feed.validate().map_err(|e| e.to_string())),
+            ("journal", self.journal.validate().map_err(|e| e.to_string())),
+            ("run", self.run.validate().map_err(|e| e.to_string())),
+            ("blocks", self.blocks.validate().map_err(|e| e.to_string())),
+            ("builder", self.builder.validate().map_err(|e| e.to_string())),
+            ("ledger", self.ledger.validate().map_err(|e| e.to_string())),
+            ("gateway", self.gateway.validate().map_err(|e| e.to_string())),
+        ];
+        faults.extend(tables.into_iter().filter_map(|(table, r)| r.err().map(|why| rejection(table, &why))));
+        faults
+    }
+}
+
+/// A configuration with the text that it came from, so that a fault that is found later, in a key file
+/// or at a node, is still placed on its line.
+pub struct File {
+    path: PathBuf,
+    text: String,
+    /// What it says, its paths resolved; not checked yet.
+    pub config: Config,
+}
+
+impl File {
+    /// Reads a file and resolves its paths; values are not checked against each other yet.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the file or a key of it is not understood.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let (mut config, text) = load::read::<Config>(path)?;
+        let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        config.paths.under(dir);
+        for node in &mut config.nodes {
+            node.jwt = node.jwt.take().map(|p| dir.join(p));
+        }
+        Ok(Self { path: path.into(), text, config })
+    }
+
+    /// A fault with its file and line.
+    pub fn place(&self, r: Rejection) -> ConfigError {
+        load::rejected(&self.path, &self.text, r)
+    }
+}
+
+/// What a table's own check said, with the key that it names in front, as `key: why` or `key why`.
+fn rejection(table: &str, why: &str) -> Rejection {
+    let why = why.strip_prefix(table).and_then(|w| w.strip_prefix('.')).unwrap_or(why);
+    let end = why.find([':', ' ']).unwrap_or(why.len());
+    let (key, rest) = why.split_at(end);
+    let is_key = key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.[]".contains(c));
+    let rest = rest.trim_start_matches(':').trim();
+    if is_key && !rest.is_empty() {
+        Rejection::new(format!("{table}.{key}"), "this value does not work", format!("{key}: {rest}"))
+    } else {
+        Rejection::new(table, why, "docs/tandem.example.toml has every key with its default")
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    const EXAMPLE: &str = include_str!("../../../../docs/tandem.example.toml");
-
-    fn parse(text: &str) -> Result<Config, ConfigError> {
-        load::parse(Path::new("tandem.toml"), text)
-    }
-
-    #[test]
-    fn the_annotated_example_holds_the_defaults() {
-        let example = parse(EXAMPLE).unwrap();
-        example.validate().unwrap();
-        let mut defaults = Config { nodes: example.nodes.clone(), ..Config::default() };
-        // The one module that an operator starts with; without it a host only builds blocks.
-        defaults.run.modules = example.run.modules.clone();
-        assert_eq!(example, defaults);
-        assert_eq!(example.nodes.len(), 1);
-        assert_eq!(example.run.modules.len(), 1);
-    }
-
-    #[test]
-    fn every_key_of_the_example_that_is_commented_out_is_a_known_one() {
-        let whole: String = EXAMPLE.lines().map(|l| format!("{}\n", l.strip_prefix("#: ").unwrap_or(l))).collect();
-        parse(&whole).unwrap();
-        assert_ne!(whole, EXAMPLE);
-    }
-
-    #[test]
-    fn a_misspelt_key_is_named_with_the_nearest_known_one() {
-        let text = EXAMPLE.replace("steering = true", "stering = true");
-        let said = parse(&text).unwrap_err().to_string();
-        assert!(said.contains("`stering`") && said.contains("`steering`"), "{said}");
-    }
-
-    #[test]
-    fn a_configuration_without_nodes_says_what_to_add() {
-        let r = Config::default().validate().unwrap_err();
-        assert_eq!(r.key, "nodes");
-        assert!(r.remedy.contains("[[nodes]]"));
-    }
-}
+mod tests;

@@ -37,6 +37,7 @@ impl Chain {
             bail!("no node is configured");
         };
         let spec = learn(first_execution, first_beacon).await?;
+        forks_fit(config, &spec)?;
         pin(&config.paths.data.join(PIN), &spec)?;
         for (e, b) in execution.iter().zip(&beacon).skip(1) {
             for r in [e.check_chain(&spec).await, b.check_chain(&spec).await] {
@@ -61,6 +62,23 @@ pub fn connect(config: &Config, node: &NodeConfig) -> Result<(ExecutionNode, Bea
         execution = execution.with_jwt(JwtSecret::read(path)?);
     }
     Ok((execution, BeaconNode::at(node.beacon.clone(), config.limits)?))
+}
+
+/// Transactions are judged under the forks of the configuration. Its default is mainnet's schedule, and
+/// on another public chain that would be silently wrong.
+///
+/// # Errors
+/// For a chain that is neither mainnet nor the devnet, without `state.forks`.
+pub fn forks_fit(config: &Config, spec: &ChainSpec) -> Result<()> {
+    let mainnets = config.state.forks == tandem_state::Forks::mainnet();
+    if mainnets && !spec.devnet && spec.chain_id != 1 {
+        bail!(
+            "chain {} is not mainnet, and mainnet's fork times would be used. Remedy: give [state.forks] with this \
+             chain's own times and blob schedule (`eth_config` of the execution client tells them)",
+            spec.chain_id
+        );
+    }
+    Ok(())
 }
 
 async fn learn(execution: &ExecutionNode, beacon: &BeaconNode) -> Result<ChainSpec> {
@@ -100,5 +118,31 @@ fn pin(path: &Path, spec: &ChainSpec) -> Result<()> {
             std::fs::write(path, serde_json::to_vec_pretty(spec)?).with_context(|| path.display().to_string())
         }
         Err(e) => Err(e).with_context(|| path.display().to_string()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use tandem_types::SlotClock;
+
+    #[test]
+    fn mainnets_forks_are_taken_for_mainnet_and_the_devnet_alone() {
+        let spec = |chain_id, devnet| ChainSpec {
+            chain_id,
+            genesis_hash: Default::default(),
+            genesis_validators_root: Default::default(),
+            genesis_fork_version: [0; 4],
+            fork_version: [0; 4],
+            clock: SlotClock::real(0, 12),
+            devnet,
+        };
+        let mut config = Config::default();
+        assert!(forks_fit(&config, &spec(1, false)).is_ok());
+        assert!(forks_fit(&config, &spec(560_048, true)).is_ok());
+        assert!(forks_fit(&config, &spec(560_048, false)).unwrap_err().to_string().contains("[state.forks]"));
+        config.state.forks.osaka = 1;
+        assert!(forks_fit(&config, &spec(560_048, false)).is_ok());
     }
 }

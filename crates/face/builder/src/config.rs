@@ -64,19 +64,23 @@ impl Config {
     /// A sentence that names the field.
     pub fn validate(&self) -> Result<(), String> {
         let bad = [
-            ("header_deadline_ms", !(50..=1_000).contains(&self.header_deadline_ms)),
-            ("header_reserve_ms", self.header_reserve_ms * 2 > self.header_deadline_ms),
-            ("body_ms", self.body_ms == 0),
-            ("submit_ms", self.submit_ms == 0),
-            ("register_ms", self.register_ms == 0),
-            ("idle_ms", self.idle_ms == 0),
-            ("max_connections", !(1..=65_536).contains(&self.max_connections)),
-            ("max_headers", !(1..=4_096).contains(&self.max_headers)),
-            ("max_submissions", !(1..=64).contains(&self.max_submissions)),
-            ("max_registrations", !(1..=64).contains(&self.max_registrations)),
-            ("threads", !(1..=64).contains(&self.threads)),
+            ("header_deadline_ms", !(50..=1_000).contains(&self.header_deadline_ms), "use 50 to 1000"),
+            (
+                "header_reserve_ms",
+                self.header_reserve_ms.saturating_mul(2) > self.header_deadline_ms,
+                "use at most 1/2 of header_deadline_ms",
+            ),
+            ("body_ms", self.body_ms == 0, "use at least 1"),
+            ("submit_ms", self.submit_ms == 0, "use at least 1"),
+            ("register_ms", self.register_ms == 0, "use at least 1"),
+            ("idle_ms", self.idle_ms == 0, "use at least 1"),
+            ("max_connections", !(1..=65_536).contains(&self.max_connections), "use 1 to 65536"),
+            ("max_headers", !(1..=4_096).contains(&self.max_headers), "use 1 to 4096"),
+            ("max_submissions", !(1..=64).contains(&self.max_submissions), "use 1 to 64"),
+            ("max_registrations", !(1..=64).contains(&self.max_registrations), "use 1 to 64"),
+            ("threads", !(1..=64).contains(&self.threads), "use 1 to 64"),
         ];
-        bad.iter().find(|b| b.1).map_or(Ok(()), |b| Err(format!("{} is out of range", b.0)))
+        bad.iter().find(|b| b.1).map_or(Ok(()), |b| Err(format!("{}: {}", b.0, b.2)))
     }
 }
 

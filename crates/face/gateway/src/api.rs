@@ -17,15 +17,17 @@ use crate::{
     caller::Caller,
     error::GatewayError,
     gateway::Shared,
+    intake::json_body,
     view,
 };
 use axum::{
     Extension, Json, Router,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Path, Query, Request, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use http::{HeaderValue, StatusCode, header};
+use http_body::Body as _;
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
 use tandem_ledger::Report;
@@ -103,8 +105,10 @@ async fn module_order(
     State(s): Is,
     Extension(who): Who,
     Path((id, order)): Path<(String, String)>,
+    request: Request,
 ) -> Result<StatusCode, GatewayError> {
     authorize(&s, &who)?;
+    without_parameters(&s, request).await?;
     let id: ModuleId = id.parse().map_err(|_| GatewayError::NotFound)?;
     let order = match order.as_str() {
         "enable" => Order::EnableModule(id),
@@ -119,14 +123,27 @@ async fn promising_order(
     State(s): Is,
     Extension(who): Who,
     Path(order): Path<String>,
+    request: Request,
 ) -> Result<StatusCode, GatewayError> {
     authorize(&s, &who)?;
+    without_parameters(&s, request).await?;
     let order = match order.as_str() {
         "resume" => Order::ResumePromising,
         "stop" => Order::StopPromising,
         _ => return Err(GatewayError::NotFound),
     };
     carry_out(&s, order).await
+}
+
+/// An order has no parameters: its body is empty, or an empty object. Whatever else comes was meant for
+/// something that this is not.
+async fn without_parameters(shared: &Arc<Shared>, request: Request) -> Result<(), GatewayError> {
+    if request.body().is_end_stream() {
+        return Ok(());
+    }
+    let intake = json_body(shared, request).await?;
+    let empty = intake.bytes.iter().filter(|b| !b.is_ascii_whitespace()).eq(b"{}");
+    if empty { Ok(()) } else { Err(GatewayError::InvalidRequest("an order has no parameters: send no body, or {}")) }
 }
 
 fn authorize(shared: &Shared, who: &Caller) -> Result<(), GatewayError> {

@@ -31,11 +31,11 @@ impl Config {
     /// A sentence that names the field.
     pub fn validate(&self) -> Result<(), String> {
         let bad = [
-            ("poll_ms", !(50..=60_000).contains(&self.poll_ms)),
-            ("idle_ms", self.idle_ms < 1_000),
-            ("cached_blocks", self.cached_blocks == 0),
-            ("max_blocks", self.max_blocks < 64),
+            ("poll_ms", !(50..=60_000).contains(&self.poll_ms), "use 50 to 60000"),
+            ("idle_ms", self.idle_ms < 1_000, "use at least 1000"),
+            ("cached_blocks", self.cached_blocks == 0, "use at least 1"),
+            ("max_blocks", self.max_blocks < 64, "use at least 64"),
         ];
-        bad.iter().find(|b| b.1).map_or(Ok(()), |b| Err(format!("{} is out of range", b.0)))
+        bad.iter().find(|b| b.1).map_or(Ok(()), |b| Err(format!("{}: {}", b.0, b.2)))
     }
 }

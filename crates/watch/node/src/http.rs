@@ -34,12 +34,12 @@ impl Limits {
     /// A sentence that names the field.
     pub fn validate(&self) -> Result<(), String> {
         let zero = [
-            ("deadline_ms", self.deadline_ms == 0),
-            ("connect_ms", self.connect_ms == 0),
-            ("max_answer_bytes", self.max_answer_bytes == 0),
-            ("max_concurrent", self.max_concurrent == 0 || self.max_concurrent > 4096),
+            ("deadline_ms", self.deadline_ms == 0, "use at least 1"),
+            ("connect_ms", self.connect_ms == 0, "use at least 1"),
+            ("max_answer_bytes", self.max_answer_bytes == 0, "use at least 1"),
+            ("max_concurrent", self.max_concurrent == 0 || self.max_concurrent > 4096, "use 1 to 4096"),
         ];
-        zero.iter().find(|z| z.1).map_or(Ok(()), |z| Err(format!("{} is out of range", z.0)))
+        zero.iter().find(|z| z.1).map_or(Ok(()), |z| Err(format!("{}: {}", z.0, z.2)))
     }
 }
 
