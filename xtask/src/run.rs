@@ -86,9 +86,13 @@ impl Running {
 pub fn cargo() -> Command {
     let mut c = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     c.env("CARGO_TARGET_DIR", crate::cache::target());
-    // Set by the outer `cargo xtask` and meant for it alone.
-    for var in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
-        c.env_remove(var);
+    // Set by the outer `cargo xtask` and meant for it alone. A build script that looks at one of these
+    // would run again, and what depends on it be compiled again, whenever cargo is called by hand in between.
+    let own = |v: &str| v.starts_with("CARGO_PKG_") || v.starts_with("CARGO_BIN_") || v == "CARGO_MANIFEST_DIR";
+    for (var, _) in std::env::vars_os() {
+        if var.to_str().is_some_and(own) || var == "CARGO_CRATE_NAME" || var == "CARGO_PRIMARY_PACKAGE" {
+            c.env_remove(var);
+        }
     }
     c
 }
