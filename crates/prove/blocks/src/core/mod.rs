@@ -4,13 +4,14 @@
 //! - `prepare`: the due set and the own blocks, ready before a header is asked for
 //! - `header`: the header call
 //! - `submit`, `publish`: the blinded block, and its publication
-//! - `follow`, `judge`: what the feed says, and fates
+//! - `follow`, `judge`, `foreign`: what the feed says, fates, and blocks that others built
 //! - `registrations`, `overview`: who wants blocks, and what an operator sees
 //! - `clock`: what happens at which moment
 //! - `reads`: accounts and blocks from the node
 
 mod clock;
 mod follow;
+mod foreign;
 mod header;
 mod judge;
 mod overview;
@@ -43,6 +44,7 @@ use crate::{
     store::OfferStore,
 };
 use alloy_primitives::B256;
+use foreign::ForeignBlocks;
 use judge::FateBook;
 use parking_lot::{Mutex, RwLock};
 use publish::Publications;
@@ -95,6 +97,7 @@ pub(crate) struct Core {
     /// Taken on blocking threads only.
     pub saving: Mutex<()>,
     pub fates: FateBook,
+    pub foreign: ForeignBlocks,
     pub publications: Publications,
     pub served_cache: ServedCache,
     pub watchtower: Watchtower,

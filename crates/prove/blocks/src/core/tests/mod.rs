@@ -3,6 +3,7 @@
 
 mod fakes;
 mod fates;
+mod finality;
 mod flow;
 mod relays;
 mod restart;
