@@ -14,6 +14,8 @@ mod desk;
 mod fates;
 #[path = "promises/kills.rs"]
 mod kills;
+#[path = "promises/ledger.rs"]
+mod ledger;
 #[path = "promises/module.rs"]
 mod module;
 #[path = "promises/proxy.rs"]

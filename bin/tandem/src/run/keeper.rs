@@ -59,6 +59,11 @@ impl Keeper {
         Ok(Self { blocks, feed, state, stop, thread: Some(thread), builder })
     }
 
+    /// What the Builder API counts.
+    pub fn builder_stats(&self) -> tandem_builder::Stats {
+        self.builder.stats()
+    }
+
     /// Stops taking header calls, then everything else.
     pub fn stop(mut self) {
         self.builder.stop();

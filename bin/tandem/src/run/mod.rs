@@ -4,9 +4,11 @@
 //! no flood at the gateway and no module can delay it.
 
 mod backend;
+mod books;
 pub mod chain;
 pub mod door;
 mod keeper;
+mod measure;
 mod modules;
 mod pumps;
 mod views;

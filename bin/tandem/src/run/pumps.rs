@@ -1,23 +1,18 @@
 //! What carries news between floors: blocks from the feed, fates from blocks, promises from the journal.
 
 use super::{modules::Modules, views::Shared};
-use alloy_primitives::B256;
 use std::{sync::Arc, time::Duration};
 use tandem_blocks::FateEvent;
 use tandem_feed::{Block, Change, Cursor, Feed, Resume, Subscription};
 use tandem_gateway::view::{FateChange, FateView, Happening};
 use tandem_host::{BlockEvent, Moment, Ring};
-use tandem_ledger::{Entry, OwnBlock, Settlement, effective_tip};
 use tandem_module::{HeadBlock, HeaderInfo, Log, SlotPhase, Transaction};
 use tandem_state::{ChainState, Header};
-use tandem_types::{Fate, Slot, SlotKey};
+use tandem_types::{Slot, SlotKey};
 use tokio::{sync::broadcast::error::RecvError, task::JoinHandle};
 
 /// Headers that are read at the start: fees are judged from the head's grandparent.
 const BACKFILL: usize = 8;
-
-/// Records that are booked in one transaction when charges are replayed.
-const REPLAY: usize = 4_096;
 
 /// The tasks; they end when this is stopped.
 pub struct Pumps(Vec<JoinHandle<()>>);
@@ -28,6 +23,7 @@ impl Pumps {
         Self(vec![
             tokio::spawn(modules_blocks(Arc::clone(shared), Arc::clone(&modules.ring))),
             tokio::spawn(fates(Arc::clone(shared))),
+            tokio::spawn(Arc::clone(&shared.books).keep()),
             tokio::spawn(promises(Arc::clone(shared))),
             tokio::spawn(slots(Arc::clone(shared))),
         ])
@@ -152,7 +148,7 @@ fn head_block(block: &Block) -> HeadBlock {
 fn logs(block: &Block) -> Vec<Log> {
     let receipts = block.txs().iter().zip(&block.chain.receipts);
     let all = receipts.flat_map(|(tx, receipt)| receipt.logs().iter().map(move |log| (tx.hash, log)));
-    let log = |(index, (tx_hash, log)): (usize, (B256, &alloy_primitives::Log))| Log {
+    let log = |(index, (tx_hash, log)): (usize, (alloy_primitives::B256, &alloy_primitives::Log))| Log {
         address: log.address,
         topics: log.topics().to_vec(),
         data: log.data.data.0.clone(),
@@ -168,7 +164,10 @@ async fn fates(shared: Arc<Shared>) {
     loop {
         match events.recv().await {
             Ok(event) => fate(&shared, event).await,
-            Err(RecvError::Lagged(n)) => tracing::warn!(n, "fates were missed; the books take them at finality"),
+            Err(RecvError::Lagged(n)) => {
+                tracing::warn!(n, "listeners and modules miss fates; the books read the final ones from the journal");
+                shared.books.missed();
+            }
             Err(RecvError::Closed) => return,
         }
     }
@@ -181,22 +180,7 @@ async fn fate(shared: &Shared, e: FateEvent) {
         fate: e.fate.clone(),
         is_final: e.is_final,
     });
-    let own = match (&e.fate, e.own_block) {
-        (Fate::Kept { block } | Fate::Early { block }, true) => tip(shared, block.hash, e.tx_hash).await,
-        _ => None,
-    };
-    let settlement = Settlement {
-        module: e.module.clone(),
-        seq: e.seq,
-        slot: e.key.slot,
-        at_ms: shared.chain.clock.start_ms(e.key.slot),
-        fate: e.fate.clone(),
-        own,
-        is_final: e.is_final,
-    };
-    if let Err(error) = shared.ledger.settle_soon(settlement) {
-        tracing::error!(%error, seq = e.seq, "a fate was not booked");
-    }
+    shared.books.told(&e).await;
     shared.events.publish(&Happening::Fate(FateChange {
         seq: e.seq,
         slot: e.key.slot,
@@ -206,44 +190,9 @@ async fn fate(shared: &Shared, e: FateEvent) {
     }));
 }
 
-/// What a promised transaction paid in an own block.
-async fn tip(shared: &Shared, block: B256, tx: B256) -> Option<OwnBlock> {
-    let block = shared.feed.block(block).await.ok()?;
-    let i = block.txs().iter().position(|t| t.hash == tx)?;
-    let facts = shared.journal.by_tx(tx, block.slot)?.facts()?.clone();
-    let base_fee = block.chain.header.base_fee_per_gas?;
-    let tip_per_gas = effective_tip(facts.max_fee_per_gas, facts.max_priority_fee_per_gas, base_fee)?;
-    Some(OwnBlock { block: block.id(), tip_per_gas, gas_used: block.chain.gas_used(i)? })
-}
-
-/// Books what was charged and not booked before a crash: the journal knows it all.
-fn replay_charges(shared: &Shared) -> Result<u64, tandem_ledger::LedgerError> {
-    let mut upto = shared.ledger.cursor()?;
-    loop {
-        let page = shared.journal.records_after(upto, REPLAY);
-        let Some(last) = page.last().map(|r| r.seq()) else { return Ok(upto) };
-        let charge = |r: &tandem_journal::Recorded| {
-            let (p, _) = r.promise()?;
-            Some(Entry::charged(r.module().clone(), r.seq(), Some(p.key.slot), r.recorded_ms(), p.price))
-        };
-        shared.ledger.book(page.iter().filter_map(charge).collect())?;
-        shared.ledger.set_cursor(last)?;
-        upto = last;
-    }
-}
-
 /// New promises are shown as they are recorded.
 async fn promises(shared: Arc<Shared>) {
     let mut records = shared.journal.subscribe();
-    let replayed = {
-        let shared = Arc::clone(&shared);
-        tokio::task::spawn_blocking(move || replay_charges(&shared)).await
-    };
-    match replayed {
-        Ok(Ok(upto)) => tracing::debug!(upto, "charges are booked"),
-        Ok(Err(error)) => tracing::error!(%error, "charges before the start are not booked"),
-        Err(error) => tracing::error!(%error, "charges before the start are not booked"),
-    }
     loop {
         match records.recv().await {
             Ok(record) => {
@@ -272,7 +221,8 @@ async fn slots(shared: Arc<Shared>) {
             tokio::time::sleep(Duration::from_millis(at.saturating_sub(super::now_ms()))).await;
             if phase == SlotPhase::Start {
                 moment(&shared, slot.saturating_sub(1), SlotPhase::End);
-                shared.book_forgone(slot.saturating_sub(2));
+                let books = Arc::clone(&shared.books);
+                tokio::spawn(async move { books.book_forgone().await });
             }
             moment(&shared, slot, phase);
         }

@@ -20,7 +20,7 @@ pub enum Kind {
     Received = 2,
     /// By how much the best refused bid was above the block that was taken.
     Forgone = 3,
-    /// What was paid to keep the promise.
+    /// What was paid to somebody to keep the promise. Nothing pays anybody yet, so that nothing books it.
     Cost = 4,
 }
 

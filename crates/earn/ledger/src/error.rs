@@ -51,6 +51,9 @@ pub enum LedgerError {
     /// A sum does not fit into 256 bits, or would fall below zero.
     #[error("a sum leaves the range of 256 bits")]
     Range,
+    /// The thread that worked on the file ended.
+    #[error("the ledger's work was cut off: {0}")]
+    Task(String),
     /// The configuration can not be used.
     #[error("ledger.{key}: {why}")]
     Config {

@@ -2,10 +2,11 @@
 
 pub use crate::store::Booked;
 use crate::{
-    Config, Entry, Kind, LedgerError, Settlement,
+    Account, Config, Entry, Kind, LedgerError, Settlement, Totals,
     meter::{Buffer, ModuleMeter, Waiting},
     store::Store,
 };
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -21,6 +22,41 @@ pub struct Ledger {
     pub(crate) store: Store,
     pub(crate) buffer: Arc<Buffer>,
     clock: Arc<dyn Clock>,
+    fault: Mutex<Option<String>>,
+}
+
+/// What a slot forwent, shared among the modules whose promises made it do so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgone {
+    /// The record of the slot's seal.
+    pub seal_seq: u64,
+    /// Which slot.
+    pub slot: Slot,
+    /// Unix milliseconds of its start.
+    pub at_ms: u64,
+    /// How much.
+    pub wei: Wei,
+    /// The modules' parts: their promised gas.
+    pub weights: Vec<(ModuleId, u64)>,
+    /// Whether it can not change any more.
+    pub is_final: bool,
+}
+
+impl Forgone {
+    /// One entry a module. The shares add up to `wei` exactly.
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |(module, wei)| Entry {
+            module,
+            seq: self.seal_seq,
+            kind: Kind::Forgone,
+            slot: Some(self.slot),
+            at_ms: self.at_ms,
+            wei,
+            block: None,
+            is_final: self.is_final,
+        };
+        share(self.wei, &self.weights).into_iter().map(entry).collect()
+    }
 }
 
 impl Ledger {
@@ -33,7 +69,8 @@ impl Ledger {
     pub fn open(path: &Path, chain_id: u64, config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>, LedgerError> {
         config.validate()?;
         let store = Store::open(path, chain_id, config.cache_bytes)?;
-        let ledger = Arc::new(Self { store, buffer: Arc::new(Buffer::new(config.buffer)), clock });
+        let ledger =
+            Arc::new(Self { store, buffer: Arc::new(Buffer::new(config.buffer)), clock, fault: Mutex::default() });
         let weak = Arc::downgrade(&ledger);
         let (flush, sync) = (Duration::from_millis(config.flush_ms), Duration::from_millis(config.sync_ms));
         let spawned =
@@ -81,31 +118,60 @@ impl Ledger {
         Ok(())
     }
 
-    /// Books what a slot forwent, shared among the modules whose promises made it do so, by weight
-    /// (their promised gas). `seal_seq` is the seal's record. The shares add up to `wei` exactly.
+    /// Books what slots forwent, all or none. Synced if one of them is final.
     ///
     /// # Errors
     /// [`LedgerError::Final`].
-    pub fn forgo(
-        &self,
-        seal_seq: u64,
-        slot: Slot,
-        at_ms: u64,
-        wei: Wei,
-        weights: &[(ModuleId, u64)],
-        is_final: bool,
-    ) -> Result<Vec<Booked>, LedgerError> {
-        let entry = |(module, wei)| Entry {
-            module,
-            seq: seal_seq,
-            kind: Kind::Forgone,
-            slot: Some(slot),
-            at_ms,
-            wei,
-            block: None,
-            is_final,
-        };
-        self.book(share(wei, weights).into_iter().map(entry).collect())
+    pub fn forgo(&self, forgone: &[Forgone]) -> Result<(), LedgerError> {
+        self.store.write(forgone.iter().any(|f| f.is_final), |b| {
+            forgone.iter().flat_map(Forgone::entries).try_for_each(|e| b.book(e).map(drop))
+        })
+    }
+
+    /// Books final fates from the journal, and notes that all fates of slots below `below` are booked:
+    /// in one transaction, on the disk when this returns. What is booked already stays as it is, so
+    /// that the same may be given again after a crash. Answers how many are new or moved.
+    ///
+    /// # Errors
+    /// The store's: then nothing was booked.
+    pub fn reconcile(&self, settlements: &[Settlement], below: Slot) -> Result<usize, LedgerError> {
+        self.write_buffer(false)?;
+        let booked = self.noted(self.store.write(true, |b| {
+            let mut booked = 0;
+            for s in settlements {
+                booked += usize::from(b.lenient(|b| b.settle(s))?.is_some_and(|how| how != Booked::Same));
+            }
+            b.set_settled_below(below)?;
+            Ok(booked)
+        }))?;
+        Ok(booked)
+    }
+
+    /// All fates of slots below this one are booked, as far as the disk knows.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn settled_below(&self) -> Result<Slot, LedgerError> {
+        self.store.settled_below()
+    }
+
+    /// Sums of all modules over all time, as they were committed last. From memory: this never
+    /// waits for the disk. What waits in the buffer is not in them.
+    ///
+    /// # Errors
+    /// [`LedgerError::Range`].
+    pub fn totals(&self) -> Result<Totals, LedgerError> {
+        self.store.all().values().try_fold(Account::default(), |a, b| a.plus(b))?.total()
+    }
+
+    /// Why the last write failed, until one succeeds.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().clone()
+    }
+
+    fn noted<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
+        *self.fault.lock() = result.as_ref().err().map(ToString::to_string);
+        result
     }
 
     /// Notes that the journal was replayed up to and including this sequence number.
@@ -151,24 +217,15 @@ impl Ledger {
             return Ok(());
         }
         let synced = synced || waiting.iter().any(|w| matches!(w, Waiting::Fate(s) if s.is_final));
-        let result = self.store.write(synced, |b| {
+        let result = self.noted(self.store.write(synced, |b| {
             for what in &waiting {
-                let booked = match what {
+                b.lenient(|b| match what {
                     Waiting::Charge(entry) => b.book(entry.clone()),
                     Waiting::Fate(settlement) => b.settle(settlement),
-                };
-                match booked {
-                    // What is final stands; the rest is booked all the same.
-                    Err(LedgerError::Final { module, seq, kind }) => {
-                        tracing::error!(%module, seq, %kind, "a final entry came again with another value");
-                    }
-                    other => {
-                        other?;
-                    }
-                }
+                })?;
             }
             Ok(())
-        });
+        }));
         if result.is_err() {
             self.buffer.put_back(waiting);
         }

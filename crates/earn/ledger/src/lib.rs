@@ -16,7 +16,13 @@
 //! # Not guaranteed
 //! - A commit is atomic at once and on the disk at the next sync ([`Config::sync_ms`]); final fates are
 //!   synced with their own. What a crash loses comes again: charges from the journal, replayed from
-//!   [`Ledger::cursor`], provisional fates when they are judged again.
+//!   [`Ledger::cursor`]; final fates from the journal's settled records, from [`Ledger::settled_below`]
+//!   on; provisional fates when they are judged again.
+//! - [`Kind::Cost`] is what was paid to somebody to keep a promise. Nothing that runs today pays
+//!   anybody, no module has a wallet, so that no cost is booked and the reports say so; the time that a
+//!   machine computed is no amount of wei and is not turned into one.
+//! - What was charged is what was accepted, promise by promise. Who lets one transaction be promised for
+//!   two slots accepts two prices; the tip that pays them is received once.
 //! - The ledger is a record of money, not the record of promises. That is the journal.
 //!
 //! # Example
@@ -49,6 +55,6 @@ pub mod totals;
 pub use config::Config;
 pub use entry::{Entry, Kind, OwnBlock, Settlement, effective_tip};
 pub use error::LedgerError;
-pub use ledger::{Booked, Ledger};
+pub use ledger::{Booked, Forgone, Ledger};
 pub use query::{DayReport, Report, SlotReport};
 pub use totals::{Account, Totals};

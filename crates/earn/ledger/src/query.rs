@@ -144,7 +144,11 @@ impl fmt::Display for Report {
             writeln!(f)?;
             head(f, "day (UTC)")?;
         }
-        self.days.iter().try_for_each(|d| line(f, &d.date, &d.total))
+        self.days.iter().try_for_each(|d| line(f, &d.date, &d.total))?;
+        if self.total.total().is_ok_and(|t| t.cost.get().is_zero()) {
+            writeln!(f, "\ncost is 0: nothing that runs here pays anybody to keep a promise")?;
+        }
+        Ok(())
     }
 }
 

@@ -1,9 +1,13 @@
 //! The file: entries, fates and sums, moved together in one transaction.
 
 use crate::{Account, Entry, Kind, LedgerError, Settlement, totals::Move};
+use parking_lot::{Mutex, RwLock};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 use tandem_types::{Fate, ModuleId, Slot};
 
 /// (module, seq, kind) → [`Entry`] as JSON.
@@ -12,7 +16,7 @@ const ENTRIES: TableDefinition<'_, (&str, u64, u8), &[u8]> = TableDefinition::ne
 const FATES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("fates");
 /// (axis, place on it, module) → [`Account`] as JSON.
 const SUMS: TableDefinition<'_, (u8, u64, &str), &[u8]> = TableDefinition::new("sums");
-/// Format, chain and cursor.
+/// Format, chain, cursor, and the slot below which all fates are booked.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// The format that this program writes.
@@ -58,6 +62,9 @@ pub enum Booked {
 
 pub(crate) struct Store {
     db: Database,
+    /// Sums of all time, as they were committed last: asked for at each look at a page.
+    all: RwLock<BTreeMap<ModuleId, Account>>,
+    writing: Mutex<()>,
 }
 
 impl Store {
@@ -84,7 +91,14 @@ impl Store {
             meta.insert("chain", chain_id)?;
         }
         txn.commit()?;
-        Ok(Self { db })
+        let store = Self { db, all: RwLock::default(), writing: Mutex::default() };
+        *store.all.write() = store.sums(Axis::All)?.into_iter().collect();
+        Ok(store)
+    }
+
+    /// Sums of all time by module, from memory.
+    pub(crate) fn all(&self) -> BTreeMap<ModuleId, Account> {
+        self.all.read().clone()
     }
 
     /// Runs `work` in one transaction. With `synced` it is on the disk when this returns.
@@ -93,9 +107,11 @@ impl Store {
         synced: bool,
         work: impl FnOnce(&mut Batch<'_>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
+        // One at a time up to and including the sums in memory; these are locked for no disk's sake.
+        let _writing = self.writing.lock();
         let mut txn = self.db.begin_write()?;
         txn.set_durability(if synced { Durability::Immediate } else { Durability::None })?;
-        let out = {
+        let (out, changed) = {
             let mut batch = Batch {
                 entries: txn.open_table(ENTRIES)?,
                 fates: txn.open_table(FATES)?,
@@ -104,15 +120,23 @@ impl Store {
                 changed: HashMap::new(),
             };
             let out = work(&mut batch)?;
-            batch.write_sums()?;
-            out
+            (out, batch.write_sums()?)
         };
         txn.commit()?;
+        self.all.write().extend(changed);
         Ok(out)
     }
 
     pub(crate) fn cursor(&self) -> Result<u64, LedgerError> {
-        Ok(self.db.begin_read()?.open_table(META)?.get("cursor")?.map_or(0, |v| v.value()))
+        self.meta("cursor")
+    }
+
+    pub(crate) fn settled_below(&self) -> Result<Slot, LedgerError> {
+        self.meta("settled_below").map(Slot::new)
+    }
+
+    fn meta(&self, name: &str) -> Result<u64, LedgerError> {
+        Ok(self.db.begin_read()?.open_table(META)?.get(name)?.map_or(0, |v| v.value()))
     }
 
     pub(crate) fn entry(&self, module: &ModuleId, seq: u64, kind: Kind) -> Result<Option<Entry>, LedgerError> {
@@ -191,6 +215,21 @@ impl Batch<'_> {
         Ok(Booked::Moved)
     }
 
+    /// Books by `how`, and leaves out what contradicts a final entry: what is final stands, and the rest
+    /// is booked all the same.
+    pub(crate) fn lenient(
+        &mut self,
+        how: impl FnOnce(&mut Self) -> Result<Booked, LedgerError>,
+    ) -> Result<Option<Booked>, LedgerError> {
+        match how(self) {
+            Err(LedgerError::Final { module, seq, kind }) => {
+                tracing::error!(%module, seq, %kind, "a final entry came again with another value");
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
     /// Books a fate and the money that follows from it.
     pub(crate) fn settle(&mut self, s: &Settlement) -> Result<Booked, LedgerError> {
         let row = FateRow { slot: s.slot, at_ms: s.at_ms, fate: s.fate.clone(), is_final: s.is_final };
@@ -198,8 +237,9 @@ impl Batch<'_> {
         if let Some(old) = &old
             && old.is_final
         {
-            // A final fate that comes again from a replay is the same or a fault of the caller's.
-            return if old.fate == row.fate {
+            // A provisional one was overtaken. A final fate that comes again from a replay is the same or
+            // a fault of the caller's.
+            return if !s.is_final || old.fate == row.fate {
                 Ok(Booked::Same)
             } else {
                 Err(LedgerError::Final { module: s.module.clone(), seq: s.seq, kind: Kind::Received })
@@ -221,8 +261,16 @@ impl Batch<'_> {
     }
 
     pub(crate) fn set_cursor(&mut self, upto: u64) -> Result<(), LedgerError> {
-        let now = self.meta.get("cursor")?.map_or(0, |v| v.value());
-        self.meta.insert("cursor", upto.max(now))?;
+        self.raise("cursor", upto)
+    }
+
+    pub(crate) fn set_settled_below(&mut self, slot: Slot) -> Result<(), LedgerError> {
+        self.raise("settled_below", slot.get())
+    }
+
+    fn raise(&mut self, name: &str, to: u64) -> Result<(), LedgerError> {
+        let now = self.meta.get(name)?.map_or(0, |v| v.value());
+        self.meta.insert(name, to.max(now))?;
         Ok(())
     }
 
@@ -293,11 +341,16 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn write_sums(&mut self) -> Result<(), LedgerError> {
+    /// Writes what changed, and answers the new sums of all time.
+    fn write_sums(&mut self) -> Result<Vec<(ModuleId, Account)>, LedgerError> {
+        let mut all = Vec::new();
         for ((axis, module), account) in self.changed.drain() {
             let (a, n) = axis.key();
             self.sums.insert((a, n, module.as_str()), serde_json::to_vec(&account)?.as_slice())?;
+            if axis == Axis::All {
+                all.push((module, account));
+            }
         }
-        Ok(())
+        Ok(all)
     }
 }

@@ -3,7 +3,9 @@
 
 use alloy_primitives::{B256, U256};
 use std::{path::Path, sync::Arc};
-use tandem_ledger::{Booked, Config, Entry, Kind, Ledger, LedgerError, OwnBlock, Settlement, Totals, effective_tip};
+use tandem_ledger::{
+    Booked, Config, Entry, Forgone, Kind, Ledger, LedgerError, OwnBlock, Settlement, Totals, effective_tip,
+};
 use tandem_module::Clock;
 use tandem_types::{BlockId, Cause, Evidence, Fate, ModuleId, Slot, Wei};
 
@@ -114,19 +116,87 @@ fn what_is_final_does_not_change_any_more() {
     assert_eq!(ledger.report(NOON, 1).unwrap(), before, "and the first of the two was not booked either");
 }
 
+fn forgone(wei: u128, is_final: bool) -> Forgone {
+    Forgone {
+        seal_seq: 7,
+        slot: Slot::new(9),
+        at_ms: NOON,
+        wei: Wei::from(wei),
+        weights: vec![(module("a"), 1), (module("b"), 2)],
+        is_final,
+    }
+}
+
 #[test]
-fn what_a_slot_forwent_is_shared_by_gas_and_summed_a_day() {
+fn what_a_slot_forwent_is_shared_by_gas_summed_a_day_and_moved_by_the_final_block() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(&dir.path().join("l"));
-    let weights = [(module("a"), 1), (module("b"), 2)];
-    ledger.forgo(7, Slot::new(9), NOON, Wei::from(100u128), &weights, false).unwrap();
+    ledger.forgo(&[forgone(100, false)]).unwrap();
     assert_eq!(ledger.forgone_on(NOON).unwrap(), Wei::from(100u128));
     assert_eq!(ledger.forgone_on(NOON + 86_400_000).unwrap(), Wei::ZERO);
     let b = ledger.entry(&module("b"), 7, Kind::Forgone).unwrap().unwrap();
-    assert_eq!(b.wei, Wei::from(66u128));
-    // The bid turned out lower: the first value goes, the second comes.
-    ledger.forgo(7, Slot::new(9), NOON, Wei::from(10u128), &weights, true).unwrap();
-    assert_eq!(ledger.forgone_on(NOON).unwrap(), Wei::from(10u128));
+    assert_eq!((b.wei, b.is_final), (Wei::from(66u128), false));
+    // The slot got another block after all: nothing was forgone for what we served.
+    ledger.forgo(&[forgone(0, true)]).unwrap();
+    assert_eq!(ledger.forgone_on(NOON).unwrap(), Wei::ZERO);
+    let b = ledger.entry(&module("b"), 7, Kind::Forgone).unwrap().unwrap();
+    assert_eq!((b.wei, b.is_final), (Wei::ZERO, true));
+    assert!(matches!(ledger.forgo(&[forgone(100, false)]), Err(LedgerError::Final { seq: 7, .. })));
+}
+
+#[test]
+fn a_provisional_fate_that_a_final_one_overtook_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("l"));
+    ledger.settle(&[kept(1, 5, Some((3, 21_000)), true)]).unwrap();
+    let before = ledger.report(NOON, 1).unwrap();
+    assert_eq!(ledger.settle(&[kept(1, 6, None, false)]).unwrap(), [Booked::Same]);
+    assert_eq!(ledger.report(NOON, 1).unwrap(), before);
+}
+
+#[test]
+fn reconciled_fates_and_their_cursor_are_on_the_disk_together_and_booked_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { flush_ms: 60_000, sync_ms: 60_000, ..Config::default() };
+    let path = dir.path().join("l");
+    let ledger = Ledger::open(&path, 1, &config, Arc::new(Fixed)).unwrap();
+    let killed = |name: &str| {
+        let copy = dir.path().join(name);
+        std::fs::copy(&path, &copy).unwrap();
+        Ledger::open(&copy, 1, &config, Arc::new(Fixed)).unwrap()
+    };
+    let all = [kept(1, 5, Some((3, 21_000)), true), kept(2, 5, None, true)];
+    // The control: what only waits for the next write is lost.
+    all.iter().for_each(|s| ledger.settle_soon(s.clone()).unwrap());
+    let lost = killed("waiting");
+    assert_eq!((total(&lost).kept, lost.settled_below().unwrap()), (0, Slot::new(0)));
+    assert_eq!(lost.reconcile(&all, Slot::new(10)).unwrap(), 2);
+    assert_eq!(total(&lost), {
+        ledger.reconcile(&all, Slot::new(10)).unwrap();
+        total(&ledger)
+    });
+    let after = killed("reconciled");
+    assert_eq!((total(&after).kept, after.settled_below().unwrap()), (2, Slot::new(10)));
+    // Again, and with one that contradicts what is final: nothing moves, and the cursor never falls.
+    let again = [all[0].clone(), all[1].clone(), kept(2, 6, None, true)];
+    assert_eq!(after.reconcile(&again, Slot::new(4)).unwrap(), 0);
+    assert_eq!((total(&after).kept, total(&after).received), (2, Wei::from(63_000u128)));
+    assert_eq!(after.settled_below().unwrap(), Slot::new(10));
+}
+
+#[test]
+fn totals_in_memory_are_those_of_the_file_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l");
+    let ledger = open(&path);
+    ledger.book(vec![charge(1, 50)]).unwrap();
+    ledger.settle(&[kept(1, 5, Some((3, 21_000)), true)]).unwrap();
+    assert_eq!(ledger.totals().unwrap(), total(&ledger));
+    assert_eq!(ledger.totals().unwrap().kept, 1);
+    drop(ledger);
+    let ledger = reopen(&path);
+    assert_eq!(ledger.totals().unwrap(), total(&ledger));
+    assert_eq!(ledger.fault(), None);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! [`crate::segment::FORMAT`].
 
 use crate::record::Entry;
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 use tandem_types::{
@@ -109,8 +109,31 @@ struct SettledBody {
 enum StoredFate {
     Kept(BlockId),
     Early(BlockId),
-    Excused(Cause, Evidence),
-    Broken(Cause, Evidence),
+    Excused(Cause, StoredEvidence),
+    Broken(Cause, StoredEvidence),
+    /// With the hash of the sender's code: records of before it was kept are the ones above.
+    ExcusedByCode(Cause, StoredEvidence, B256),
+    BrokenWithCode(Cause, StoredEvidence, B256),
+}
+
+/// [`Evidence`] without the code's hash, in an order that never changes.
+#[derive(Serialize, Deserialize)]
+struct StoredEvidence {
+    parent: Option<BlockId>,
+    block: Option<BlockId>,
+    nonce: Option<u64>,
+    balance: Option<U256>,
+    follows: Option<B256>,
+}
+
+impl StoredEvidence {
+    fn of(e: &Evidence) -> Self {
+        Self { parent: e.parent, block: e.block, nonce: e.nonce, balance: e.balance, follows: e.follows }
+    }
+    fn with(self, code_hash: Option<B256>) -> Evidence {
+        let Self { parent, block, nonce, balance, follows } = self;
+        Evidence { parent, block, nonce, balance, follows, code_hash }
+    }
 }
 
 impl From<&Fate> for StoredFate {
@@ -118,8 +141,14 @@ impl From<&Fate> for StoredFate {
         match f.clone() {
             Fate::Kept { block } => Self::Kept(block),
             Fate::Early { block } => Self::Early(block),
-            Fate::Excused { cause, evidence } => Self::Excused(cause, evidence),
-            Fate::Broken { cause, evidence } => Self::Broken(cause, evidence),
+            Fate::Excused { cause, evidence } => match (StoredEvidence::of(&evidence), evidence.code_hash) {
+                (e, None) => Self::Excused(cause, e),
+                (e, Some(code)) => Self::ExcusedByCode(cause, e, code),
+            },
+            Fate::Broken { cause, evidence } => match (StoredEvidence::of(&evidence), evidence.code_hash) {
+                (e, None) => Self::Broken(cause, e),
+                (e, Some(code)) => Self::BrokenWithCode(cause, e, code),
+            },
         }
     }
 }
@@ -128,8 +157,10 @@ impl From<StoredFate> for Fate {
         match f {
             StoredFate::Kept(block) => Self::Kept { block },
             StoredFate::Early(block) => Self::Early { block },
-            StoredFate::Excused(cause, evidence) => Self::Excused { cause, evidence },
-            StoredFate::Broken(cause, evidence) => Self::Broken { cause, evidence },
+            StoredFate::Excused(cause, e) => Self::Excused { cause, evidence: e.with(None) },
+            StoredFate::Broken(cause, e) => Self::Broken { cause, evidence: e.with(None) },
+            StoredFate::ExcusedByCode(cause, e, code) => Self::Excused { cause, evidence: e.with(Some(code)) },
+            StoredFate::BrokenWithCode(cause, e, code) => Self::Broken { cause, evidence: e.with(Some(code)) },
         }
     }
 }
@@ -212,5 +243,39 @@ pub fn decode_record(kind: Kind, seq: u64, time_ms: u64, body: &[u8]) -> Result<
             Ok(Record::Settled { of: s.of, fate: s.fate.into() })
         }
         Kind::Checkpoint => decode(body).map(Record::Checkpoint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excused(code_hash: Option<B256>) -> Fate {
+        let evidence = Evidence { nonce: Some(7), balance: Some(U256::from(9)), code_hash, ..Evidence::default() };
+        Fate::Excused { cause: Cause::CodeAppeared, evidence }
+    }
+    fn stored(fate: &Fate) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_settled(5, fate, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_settled_record_comes_back_with_the_hash_of_the_code() {
+        for fate in [excused(None), excused(Some(B256::repeat_byte(0xc0)))] {
+            let Ok(Record::Settled { of: 5, fate: back }) = decode_record(Kind::Settled, 6, 0, &stored(&fate)) else {
+                panic!("a settled record")
+            };
+            assert_eq!(back, fate);
+        }
+    }
+
+    #[test]
+    fn records_of_before_code_hashes_were_kept_still_read() {
+        // of 5, variant 2 (excused), cause 4 (code appeared), no parent, no block, nonce 7, balance 9, follows nothing.
+        let mut old = vec![5, 2, 4, 0, 0, 1, 7, 1];
+        old.extend(postcard::to_stdvec(&U256::from(9)).unwrap());
+        old.push(0);
+        assert_eq!(stored(&excused(None)), old);
     }
 }

@@ -74,12 +74,35 @@ impl ChainView {
         for hash in above.into_iter().rev().filter(|h| *h != block.id.hash) {
             self.undo(hash);
         }
-        self.canonical.insert(block.id.number, block.id.hash);
-        self.by_slot.insert(block.slot, block.id.hash);
-        self.undone.retain(|(_, id)| *id != block.id);
-        let floor = block.id.number.saturating_sub(KEEP);
-        self.blocks.insert(block.id.hash, Arc::new(block));
+        let (floor, mut parent) = (block.id.number.saturating_sub(KEEP), block.parent);
+        self.join(block);
+        // What it builds on is canonical with it, also where a reorg below it was not told.
+        while let Some(below) = self.blocks.get(&parent).cloned() {
+            if self.is_canonical(below.id) {
+                break;
+            }
+            parent = below.parent;
+            self.join_known(&below);
+        }
         self.prune(floor);
+    }
+
+    fn join(&mut self, block: ChainBlock) {
+        let block = Arc::new(block);
+        self.blocks.insert(block.id.hash, block.clone());
+        self.join_known(&block);
+    }
+
+    /// Makes a block the canonical one of its height and slot; others that stood there are undone.
+    fn join_known(&mut self, block: &ChainBlock) {
+        let id = block.id;
+        let before = [self.canonical.get(&id.number), self.by_slot.get(&block.slot)].map(|h| h.copied());
+        for stale in before.into_iter().flatten().filter(|h| *h != id.hash) {
+            self.undo(stale);
+        }
+        self.canonical.insert(id.number, id.hash);
+        self.by_slot.insert(block.slot, id.hash);
+        self.undone.retain(|(_, u)| *u != id);
     }
 
     /// A block left the canonical chain. It stays known, so that headers on it can still be judged.
@@ -97,14 +120,12 @@ impl ChainView {
         }
     }
 
-    /// Puts an older canonical block below what is known, when the view is filled at the start.
+    /// Puts an older canonical block below what is known, when the view is filled. A block of another
+    /// branch that the view still has at its height, from before a gap over a reorg, is undone.
     pub fn prepend(&mut self, block: ChainBlock) {
-        if self.canonical.contains_key(&block.id.number) {
-            return;
+        if !self.is_canonical(block.id) {
+            self.join(block);
         }
-        self.canonical.insert(block.id.number, block.id.hash);
-        self.by_slot.insert(block.slot, block.id.hash);
-        self.blocks.insert(block.id.hash, Arc::new(block));
     }
 
     /// Keeps a block that is not known to be canonical (yet), so that one can build on it.
@@ -112,11 +133,22 @@ impl ChainView {
         self.blocks.entry(block.id.hash).or_insert_with(|| Arc::new(block));
     }
 
-    /// A block is final.
-    pub fn finalize(&mut self, id: BlockId) {
+    /// A block is final. False if the view does not have it as canonical: then the view is wrong or
+    /// does not reach so far, and nothing may be settled by it.
+    pub fn finalize(&mut self, id: BlockId) -> bool {
+        if !self.is_canonical(id) {
+            return false;
+        }
         if self.finalized.is_none_or(|f| f.number < id.number) {
             self.finalized = Some(id);
         }
+        true
+    }
+
+    /// Whether the view begins above this height: what is canonical there is not known, and nothing that
+    /// is not settled lies there.
+    pub fn begins_above(&self, number: u64) -> bool {
+        self.canonical.keys().next().is_none_or(|first| *first > number)
     }
 
     /// Keeps blocks from this slot on, however old they are.
@@ -124,17 +156,20 @@ impl ChainView {
         self.keep_from = slot;
     }
 
-    /// Whether the canonical chain is known without a hole from its head down to this slot: only then
-    /// a slot without a block is a missed one.
-    pub fn covers(&self, slot: Slot) -> bool {
-        let mut at = self.head();
-        while let Some(block) = at {
+    /// What stands in a slot on the branch that ends in `tip`: `Ok(None)` is a slot without a block.
+    ///
+    /// # Errors
+    /// The hash of the ancestor that is not known, where the branch is not known down to the slot: then
+    /// a slot without a block must not be taken for a missed one.
+    pub fn on_branch(&self, tip: B256, slot: Slot) -> Result<Option<Arc<ChainBlock>>, B256> {
+        let mut at = tip;
+        loop {
+            let block = self.blocks.get(&at).ok_or(at)?;
             if block.slot <= slot || block.id.number == 0 {
-                return true;
+                return Ok((block.slot == slot).then(|| block.clone()));
             }
-            at = self.block(block.parent);
+            at = block.parent;
         }
-        false
     }
 
     /// The slot up to which nothing changes any more: that of the newest final block.
@@ -241,13 +276,47 @@ mod tests {
     }
 
     #[test]
-    fn a_view_with_a_hole_covers_no_slot_below_it() {
+    fn a_branch_with_a_hole_says_nothing_of_slots_below_it() {
         let mut view = ChainView::default();
         view.apply(block(5, 0, 0, 5, &[]));
         view.apply(block(7, 0, 0, 9, &[]));
-        assert!(view.covers(Slot::new(9)) && !view.covers(Slot::new(6)), "block 6 is not known");
+        let at = |view: &ChainView, slot| view.on_branch(hash(7, 0), Slot::new(slot)).map(|b| b.map(|b| b.id.number));
+        assert_eq!((at(&view, 9), at(&view, 6)), (Ok(Some(7)), Err(hash(6, 0))), "block 6 is not known");
         view.prepend(block(6, 0, 0, 6, &[]));
-        assert!(view.covers(Slot::new(7)) && view.covers(Slot::new(5)) && !view.covers(Slot::new(4)));
+        assert_eq!((at(&view, 7), at(&view, 5), at(&view, 4)), (Ok(None), Ok(Some(5)), Err(hash(4, 0))));
+    }
+
+    #[test]
+    fn what_a_gap_hid_is_replaced_height_by_height_when_the_view_is_filled() {
+        let mut view = ChainView::default();
+        for n in 1..=4 {
+            view.apply(block(n, 0, 0, n, &[]));
+        }
+        // Blocks 2 to 4 were reorged away, and only the new head and what it builds on are told.
+        view.apply(block(5, 7, 7, 6, &[]));
+        for n in [4, 3] {
+            view.prepend(block(n, 7, 7, n + 1, &[]));
+        }
+        view.prepend(block(2, 7, 0, 2, &[]));
+        view.prepend(block(1, 0, 0, 1, &[]));
+        for n in 2..=4 {
+            assert!(!view.is_canonical(BlockId { number: n, hash: hash(n, 0) }), "{n}");
+            assert!(view.is_canonical(BlockId { number: n, hash: hash(n, 7) }), "{n}");
+        }
+        assert_eq!(view.at_slot(Slot::new(3)), None, "that slot's block is gone");
+        assert!(view.undone_at(Slot::new(3)).is_some());
+        assert!(!view.finalize(BlockId { number: 3, hash: hash(3, 0) }), "a block that left the chain is not final");
+    }
+
+    #[test]
+    fn a_head_on_a_branch_that_was_undone_takes_its_known_ancestors_with_it() {
+        let mut view = ChainView::default();
+        view.apply(block(1, 0, 0, 1, &[]));
+        view.apply(block(2, 0, 0, 2, &[]));
+        view.apply(block(2, 7, 0, 3, &[]));
+        view.apply(block(3, 0, 0, 4, &[]));
+        assert!(view.is_canonical(BlockId { number: 2, hash: hash(2, 0) }));
+        assert_eq!(view.at_slot(Slot::new(3)), None);
     }
 
     #[test]
@@ -270,8 +339,8 @@ mod tests {
         let mut view = ChainView::default();
         view.apply(block(1, 0, 0, 1, &[]));
         view.apply(block(2, 0, 0, 2, &[]));
-        view.finalize(BlockId { number: 2, hash: hash(2, 0) });
-        view.finalize(BlockId { number: 1, hash: hash(1, 0) });
+        assert!(view.finalize(BlockId { number: 2, hash: hash(2, 0) }));
+        assert!(view.finalize(BlockId { number: 1, hash: hash(1, 0) }));
         assert_eq!(view.final_slot(), Some(Slot::new(2)));
     }
 }

@@ -71,6 +71,10 @@ pub struct OpeningConfig {
     pub fixed: Option<Wei>,
     /// What the slots of one day may forgo at most, in wei; above it no slot opens.
     pub max_forgone: Wei,
+    /// What a refused bid counts at most, in wei, where no other bid of the slot bears out what it
+    /// claims. Nobody can check the claim, since its payload is never seen. With a single relay that is
+    /// trusted, set it above anything that a block pays.
+    pub lone_claim: Wei,
 }
 
 impl Default for Config {
@@ -98,7 +102,8 @@ impl Default for Config {
 
 impl Default for OpeningConfig {
     fn default() -> Self {
-        Self { fixed: None, max_forgone: Wei::from_eth(1) }
+        // A hundredth of an ETH is about what half of mainnet's blocks pay.
+        Self { fixed: None, max_forgone: Wei::from_eth(1), lone_claim: Wei::from(10_000_000_000_000_000u128) }
     }
 }
 

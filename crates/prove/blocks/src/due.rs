@@ -73,6 +73,8 @@ pub struct AccountView {
     pub balance: U256,
     /// Whether it has code.
     pub has_code: bool,
+    /// The code's Keccak hash, where there is code.
+    pub code_hash: Option<B256>,
 }
 
 /// How a promise stands on one parent.
@@ -151,8 +153,9 @@ fn stand(p: &Promised, parent: BlockId, sender: &mut Carried) -> Standing {
     let cause = match sender.excused {
         Some(_) => Some(Cause::Predecessor),
         None if at.nonce > p.nonce => Some(Cause::NonceUsed),
-        // The journal takes a nonce only above promised ones: whatever is missing below it was
-        // promised for an earlier slot and is not on this chain.
+        // The journal takes a nonce only right above promised ones and the head's: what is missing
+        // below it was promised for an earlier slot, or stood in a head that was reorged since. Either
+        // way it is not on this chain (docs/adr/0011).
         None if at.nonce < p.nonce => Some(Cause::Predecessor),
         None if at.has_code && !p.sender_had_code => Some(Cause::CodeAppeared),
         None if at.balance < p.cost => Some(Cause::BalanceShort),
@@ -165,8 +168,14 @@ fn stand(p: &Promised, parent: BlockId, sender: &mut Carried) -> Standing {
     };
     let follows = sender.excused;
     sender.excused.get_or_insert(p.tx_hash);
-    let evidence =
-        Evidence { parent: Some(parent), block: None, nonce: Some(at.nonce), balance: Some(at.balance), follows };
+    let evidence = Evidence {
+        parent: Some(parent),
+        block: None,
+        nonce: Some(at.nonce),
+        balance: Some(at.balance),
+        follows,
+        code_hash: at.code_hash,
+    };
     Standing::Excused(cause, evidence)
 }
 
@@ -212,7 +221,7 @@ mod tests {
     }
     fn accounts(list: &[(u8, u64, u64)]) -> HashMap<Address, AccountView> {
         let one = |&(a, nonce, balance): &(u8, u64, u64)| {
-            (Address::with_last_byte(a), AccountView { nonce, balance: U256::from(balance), has_code: false })
+            (Address::with_last_byte(a), AccountView { nonce, balance: U256::from(balance), ..AccountView::default() })
         };
         list.iter().map(one).collect()
     }
@@ -253,9 +262,11 @@ mod tests {
         let mut with = promised(2, 2, 0, 1);
         with.sender_had_code = true;
         let mut view = accounts(&[(1, 0, 9), (2, 0, 9)]);
-        view.values_mut().for_each(|a| a.has_code = true);
+        view.values_mut().for_each(|a| (a.has_code, a.code_hash) = (true, Some(B256::repeat_byte(0xc0))));
         let set = walk(&[promised(1, 1, 0, 1), with], block(8), &view, |_| None);
         assert_eq!(causes(&set), [Some(Cause::CodeAppeared), None]);
+        let Some(Standing::Excused(_, e)) = set.standing(1) else { panic!("excused") };
+        assert_eq!(e.code_hash, Some(B256::repeat_byte(0xc0)), "the evidence names the code");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub trait Accounts: Send + Sync {
 impl Accounts for tandem_state::ChainState {
     async fn account_at(&self, at: BlockId, address: Address) -> Result<AccountView, String> {
         let a = Self::account_at(self, at, address).await.map_err(|e| e.to_string())?;
-        Ok(AccountView { nonce: a.nonce, balance: a.balance, has_code: a.has_code })
+        Ok(AccountView { nonce: a.nonce, balance: a.balance, has_code: a.has_code, code_hash: a.code_hash })
     }
 }
 

@@ -6,7 +6,7 @@ use alloy_primitives::{B256, U256};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
-use tandem_types::{BlsPublicKey, Slot};
+use tandem_types::{BlsPublicKey, Slot, ValidatorIndex};
 
 /// Critical events that are kept: more than a night of one a minute.
 const KEEP_CRITICAL: usize = 512;
@@ -65,6 +65,8 @@ pub struct SlotView {
     pub slot: Slot,
     /// Its proposer.
     pub proposer: BlsPublicKey,
+    /// The proposer's place in the registry.
+    pub index: ValidatorIndex,
     /// Whether it is one of ours.
     pub ours: bool,
     /// When it starts, in unix milliseconds.

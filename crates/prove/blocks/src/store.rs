@@ -143,13 +143,16 @@ impl OfferStore {
         self.offers.lock().values().filter(|o| o.meta.slot == slot).cloned().collect()
     }
 
-    /// Remembers that a header call was answered with this offer. The mark outlives the process, not a
-    /// power cut: it only tells a block that competed with ours from one that nobody asked us for.
+    /// Remembers that a header call is answered with this offer; durable when this returns, so that no
+    /// crash makes a block that competed with ours look like one that nobody asked us for.
     pub fn mark_served(&self, block_hash: B256) {
-        if self.served.lock().insert(block_hash)
-            && let Err(error) = File::create(self.dir.join(format!("{block_hash:x}.served")))
-        {
-            tracing::warn!(%error, "the mark of a served header was not written");
+        if !self.served.lock().insert(block_hash) {
+            return;
+        }
+        let path = self.dir.join(format!("{block_hash:x}.served"));
+        let written = File::create(path).and_then(|f| f.sync_all()).and_then(|()| File::open(&self.dir)?.sync_all());
+        if let Err(error) = written {
+            tracing::error!(%error, "the mark of a served header was not written; it holds until a restart");
         }
     }
 

@@ -201,7 +201,7 @@ async fn ask(rpc: &dyn Rpc, keys: &[Key], deadline: Duration) -> Result<Vec<Resu
 struct Raw {
     nonce: u64,
     balance: U256,
-    has_code: bool,
+    code_hash: Option<B256>,
 }
 
 fn parse(answers: &[Result<Value, String>], (block, address): Key) -> Result<Raw, StateError> {
@@ -212,7 +212,11 @@ fn parse(answers: &[Result<Value, String>], (block, address): Key) -> Result<Raw
     };
     let nonce = u64::from_str_radix(text(0)?, 16).map_err(|_| StateError::Shape { method: CALLS[0] })?;
     let balance = U256::from_str_radix(text(1)?, 16).map_err(|_| StateError::Shape { method: CALLS[1] })?;
-    Ok(Raw { nonce, balance, has_code: !text(2)?.is_empty() })
+    let code = match text(2)? {
+        "" => None,
+        hex => Some(alloy_primitives::hex::decode(hex).map_err(|_| StateError::Shape { method: CALLS[2] })?),
+    };
+    Ok(Raw { nonce, balance, code_hash: code.map(alloy_primitives::keccak256) })
 }
 
 fn settle(shared: &Shared, keys: Vec<Key>, answers: Result<Vec<Result<Raw, StateError>>, StateError>) {
@@ -226,7 +230,13 @@ fn settle(shared: &Shared, keys: Vec<Key>, answers: Result<Vec<Result<Raw, State
         for (key, answer) in keys.into_iter().zip(answers) {
             let Some((at, waiters)) = w.by_key.remove(&key) else { continue };
             w.total = w.total.saturating_sub(waiters.len());
-            let account = |r: Raw| Account { at, nonce: r.nonce, balance: r.balance, has_code: r.has_code };
+            let account = |r: Raw| Account {
+                at,
+                nonce: r.nonce,
+                balance: r.balance,
+                has_code: r.code_hash.is_some(),
+                code_hash: r.code_hash,
+            };
             out.push((key, answer.map(account), waiters));
         }
     }

@@ -44,6 +44,8 @@ pub struct Account {
     pub balance: U256,
     /// Whether it has code.
     pub has_code: bool,
+    /// The code's Keccak hash, where there is code.
+    pub code_hash: Option<B256>,
 }
 
 /// The canonical chain's last blocks, the head first, with their transactions' places.

@@ -4,8 +4,9 @@
 use super::decide::Shortage;
 use crate::record::Entry;
 use alloy_primitives::{Address, B256, U256, map::HashMap};
+use std::collections::BTreeMap;
 use tandem_module::Pledge;
-use tandem_types::{Scope, Slot, body::SeenSender};
+use tandem_types::{Scope, Slot, SlotKey, body::SeenSender};
 
 /// An account that a promise involves.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,8 @@ struct Involved {
 pub(crate) struct Senders {
     pledges: HashMap<Address, Vec<Pledge>>,
     involved: HashMap<Address, Vec<Involved>>,
+    /// How many promises of a slot are not settled; soonest first, none with zero.
+    slots: BTreeMap<(Slot, SlotKey), usize>,
 }
 
 /// Most accounts have one promise; a vector that grows by itself begins with room for four.
@@ -30,6 +33,7 @@ fn one<T>() -> Vec<T> {
 impl Senders {
     pub(super) fn add_pledge(&mut self, entry: &Entry) {
         if let Some((promise, facts)) = entry.promise() {
+            *self.slots.entry((promise.key.slot, promise.key)).or_default() += 1;
             self.pledges.entry(facts.sender).or_insert_with(one).push(Pledge {
                 seq: entry.seq,
                 key: promise.key,
@@ -49,9 +53,17 @@ impl Senders {
 
     /// Forgets a settled promise.
     pub(super) fn release(&mut self, entry: &Entry) {
-        let Some((_, facts)) = entry.promise() else { return };
+        let Some((promise, facts)) = entry.promise() else { return };
         if let Some(rows) = self.pledges.get_mut(&facts.sender) {
+            let before = rows.len();
             rows.retain(|p| p.seq != entry.seq);
+            let (slot, gone) = ((promise.key.slot, promise.key), before - rows.len());
+            if let Some(n) = self.slots.get_mut(&slot) {
+                *n = n.saturating_sub(gone);
+                if *n == 0 {
+                    self.slots.remove(&slot);
+                }
+            }
             if rows.is_empty() {
                 self.pledges.remove(&facts.sender);
             }
@@ -102,6 +114,11 @@ impl Senders {
             return Err(Shortage::Balance { sender, left: seen.balance.saturating_sub(taken) });
         }
         Ok(())
+    }
+
+    /// The slots of all promises that are not settled, soonest first.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = SlotKey> + '_ {
+        self.slots.keys().map(|(_, key)| *key)
     }
 
     /// A sender's promises that are not settled, by nonce and slot.

@@ -40,6 +40,20 @@ impl Journal {
         self.0.shared.state.lock().views.known.iter().map(|(_, key)| *key).collect()
     }
 
+    /// Slots that have a promise without a final fate, soonest first.
+    pub fn unsettled(&self) -> Vec<SlotKey> {
+        self.0.shared.state.lock().index.senders().slots().collect()
+    }
+
+    /// Every remembered durable promise of a transaction, in the order in which they were recorded.
+    pub fn promises_of(&self, tx_hash: B256) -> Vec<Recorded> {
+        let state = self.0.shared.state.lock();
+        let seqs = state.index.by_tx(&tx_hash).into_iter().flat_map(Seqs::iter);
+        let mut found: Vec<Recorded> = seqs.filter_map(|s| state.recorded(s)).collect();
+        found.sort_unstable_by_key(Recorded::seq);
+        found
+    }
+
     /// A slot's durable seal. Its body is a `Body::Seal`.
     pub fn sealed(&self, key: &SlotKey) -> Option<Recorded> {
         let state = self.0.shared.state.lock();

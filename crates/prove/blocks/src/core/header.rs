@@ -11,6 +11,7 @@ use crate::{
     desk::{EncodedBid, HeaderAnswer, NoBid},
     due::DueSet,
     error::BlocksError,
+    opening::Claims,
     store::{Offer, OfferMeta, Source},
 };
 use alloy_primitives::{B256, U256};
@@ -57,7 +58,8 @@ impl Core {
             let (meta, due) = (&own.offer.meta, usize::try_from(own.offer.meta.due).unwrap_or_default());
             self.watchtower.served(slot, &meta.source, own.offer.block_hash(), meta.value, due);
             self.watchtower.count("headers_served_late", 1);
-            self.mark_served(own.offer.block_hash());
+            // There is no time left to wait for the disk.
+            drop(self.mark_served(own.offer.block_hash()));
             return HeaderAnswer::Bid(own.encoded.clone());
         }
         let nothing_due = on.due.borrow().as_ref().is_some_and(|d| d.is_empty());
@@ -166,11 +168,13 @@ impl Core {
             None => candidates,
         };
         self.note_relays(work.key.slot, &refused);
+        let claims = Claims::of(&candidates, &refused);
         let choice = bid::choose(candidates, &refused, due.len());
-        let Some(choice) = choice else {
+        let Some(mut choice) = choice else {
             let empty = due.is_empty();
             return Err(if empty { NoBid::NothingBetter } else { NoBid::DueUnkept(why_no_own(&on)) });
         };
+        choice.best_refused = claims.counted(choice.taken.value(), &self.config.opening);
         let complete = choice.taken.keeps(due.len());
         let encoded = self.serve(work.key, &on, &due, choice).await?;
         if complete {
@@ -218,8 +222,9 @@ impl Core {
                 (Arc::new(encoded), offer.meta.source.clone(), offer.block_hash())
             }
         };
-        self.mark_served(hash);
-        self.book(key.slot, due, choice.best_refused, value);
+        // A mark that is not durable would soften the stop after a crash; the bid goes out all the same.
+        let _ = self.mark_served(hash).await;
+        self.book(key, hash, due, choice.best_refused, value);
         self.watchtower.served(key.slot, &source, hash, value, due.len());
         tracing::info!(slot = key.slot.get(), ?source, %hash, %value, due = due.len(), "header served");
         Ok(encoded)
@@ -236,17 +241,18 @@ impl Core {
         }
     }
 
-    fn mark_served(&self, hash: B256) {
+    fn mark_served(&self, hash: B256) -> tokio::task::JoinHandle<()> {
         let store = self.offers.clone();
-        tokio::task::spawn_blocking(move || store.mark_served(hash));
+        tokio::task::spawn_blocking(move || store.mark_served(hash))
     }
 
-    fn book(self: &Arc<Self>, slot: Slot, due: &DueSet, best_refused: U256, taken: U256) {
+    fn book(self: &Arc<Self>, key: SlotKey, header: B256, due: &DueSet, best_refused: U256, taken: U256) {
         if due.is_empty() {
             return;
         }
-        let forgone = self.opening.lock().book(slot, best_refused, taken, self.now_ms() / 1000);
-        self.watchtower.forgone(slot, forgone);
+        let at = self.now_ms() / 1000;
+        let forgone = self.opening.lock().book((key.slot, key.proposer), header, best_refused, taken, at);
+        self.watchtower.forgone(key.slot, forgone);
         let core = self.clone();
         tokio::task::spawn_blocking(move || core.save_opening());
     }

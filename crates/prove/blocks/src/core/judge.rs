@@ -5,11 +5,12 @@ use crate::{
     chain::ChainBlock,
     due::{DueSet, Promised, Standing},
     error::BlocksError,
+    store::Source,
 };
 use alloy_primitives::B256;
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
-use tandem_journal::SlotDuties;
+use tandem_journal::{Recorded, SlotDuties};
 use tandem_types::{BlockId, Body, Cause, Evidence, Fate, ModuleId, Slot, SlotKey};
 use tokio::sync::broadcast;
 
@@ -33,22 +34,22 @@ pub struct FateEvent {
     pub tx_hash: B256,
     /// Its fate.
     pub fate: Fate,
-    /// True once it can not change any more.
+    /// True once it can not change any more; it is durable in the journal then.
     pub is_final: bool,
-    /// Whether the canonical block of the slot is one built here: only then a tip was received, in a
-    /// relay's block it is part of the bid.
-    pub own_block: bool,
 }
 
 /// Fates that are not settled in the journal yet, and who wants to know of them.
 pub(crate) struct FateBook {
     known: Mutex<HashMap<u64, (Slot, Fate)>>,
+    /// How promises stood on the parent of their slot's block, as long as they are not settled: at
+    /// finality the client may have dropped the state that shows it.
+    stood: Mutex<HashMap<SlotKey, Arc<DueSet>>>,
     pub events: broadcast::Sender<FateEvent>,
 }
 
 impl Default for FateBook {
     fn default() -> Self {
-        Self { known: Mutex::default(), events: broadcast::Sender::new(QUEUE) }
+        Self { known: Mutex::default(), stood: Mutex::default(), events: broadcast::Sender::new(QUEUE) }
     }
 }
 
@@ -65,35 +66,40 @@ impl FateBook {
         let before = self.known.lock().insert(seq, (slot, fate.clone()));
         before.is_none_or(|(_, f)| f != *fate)
     }
+    fn stood(&self, key: &SlotKey, parent: BlockId) -> Option<Arc<DueSet>> {
+        self.stood.lock().get(key).filter(|d| d.parent == parent).cloned()
+    }
     pub fn forget_below(&self, slot: Slot) {
         self.known.lock().retain(|_, (s, _)| *s >= slot);
+        self.stood.lock().retain(|k, _| k.slot >= slot);
     }
 }
 
 /// A slot's block as it is judged.
-struct Judged {
-    block: Option<Arc<ChainBlock>>,
+pub(super) struct Judged {
+    pub block: Option<Arc<ChainBlock>>,
     /// How the promises stood on its parent.
-    due: DueSet,
+    pub due: Arc<DueSet>,
     /// One of the blocks that were offered.
-    offered: bool,
-    own: bool,
+    pub offered: bool,
 }
 
 impl Core {
-    /// Judges everything that is not settled, after a start: what is over, and what is in the chain early.
+    /// Judges everything that is not settled, after a start or a gap: what is over, and what is in the
+    /// chain early.
     pub async fn judge_all(self: &Arc<Self>) {
-        for key in self.door.journal().slots() {
-            if key.slot < self.now_slot() {
-                self.judge_slot(key.slot).await;
+        let Some(head) = self.view.read().head() else { return };
+        for key in self.door.journal().unsettled() {
+            if key.slot <= head.slot || key.slot < self.now_slot() {
+                self.judge_provisionally(key).await;
                 continue;
             }
-            let Some(head) = self.view.read().head() else { return };
             for record in &self.duties(&key).promises {
                 let Some((_, facts)) = record.promise() else { continue };
                 let found = self.view.read().ancestor_with(head.id.hash, facts.hash);
-                if let Some(block) = found {
-                    self.tell(record.seq(), record.module(), key, facts.hash, Fate::Early { block }, false, false);
+                match found {
+                    Some(block) => self.tell(record, Fate::Early { block }, false),
+                    None => self.fates.forget(record.seq()),
                 }
             }
         }
@@ -101,80 +107,95 @@ impl Core {
 
     /// Judges our promises of a slot that is over or has its block, provisionally.
     pub async fn judge_slot(self: &Arc<Self>, slot: Slot) {
-        for key in self.door.journal().slots().into_iter().filter(|k| k.slot == slot) {
-            if let Err(e) = self.judge(key, false).await {
-                tracing::warn!(slot = slot.get(), error = %e, "not judged yet");
-            }
+        for key in self.door.journal().unsettled().into_iter().filter(|k| k.slot == slot) {
+            self.judge_provisionally(key).await;
         }
     }
 
-    /// Judges finally and settles.
-    pub(super) async fn settle_slot(self: &Arc<Self>, key: SlotKey) -> Result<(), BlocksError> {
-        let fates = self.judge(key, true).await?;
-        for (seq, fate) in fates {
-            if self.door.journal().fate(seq).is_none() {
-                let settled = self.door.journal().settle(seq, fate).await;
-                settled.map_err(|e| BlocksError::Door { kind: "fate", key, why: e.to_string() })?;
-            }
+    async fn judge_provisionally(self: &Arc<Self>, key: SlotKey) {
+        let Some(head) = self.view.read().head() else { return };
+        let has_block = matches!(self.view.read().on_branch(head.id.hash, key.slot), Ok(Some(_)));
+        if !has_block && self.now_ms() < self.end_ms(key.slot) {
+            return;
         }
+        match self.judge(key, head.id.hash).await {
+            Ok(fates) => {
+                self.watchtower.fates(key.slot, fates.iter().map(|(_, f)| f.name()));
+                fates.into_iter().for_each(|(record, fate)| self.tell(&record, fate, false));
+            }
+            Err(e) => tracing::warn!(slot = key.slot.get(), error = %e, "not judged yet"),
+        }
+    }
+
+    /// Judges by what the final block builds on, and settles. A final fate is told once the journal
+    /// has it: whoever books it need never take it back.
+    pub(super) async fn settle_slot(self: &Arc<Self>, key: SlotKey, final_block: B256) -> Result<(), BlocksError> {
+        let fates = self.judge(key, final_block).await?;
+        let settled = self.door.journal().settle_all(fates.iter().map(|(r, f)| (r.seq(), f.clone())).collect()).await;
+        settled.map_err(|e| BlocksError::Door { kind: "fate", key, why: e.to_string() })?;
+        fates.into_iter().for_each(|(record, fate)| self.tell(&record, fate, true));
         Ok(())
     }
 
-    async fn judge(self: &Arc<Self>, key: SlotKey, is_final: bool) -> Result<Vec<(u64, Fate)>, BlocksError> {
+    /// The fates of a slot's promises on the branch that ends in `tip`.
+    async fn judge(self: &Arc<Self>, key: SlotKey, tip: B256) -> Result<Vec<(Recorded, Fate)>, BlocksError> {
         let duties = self.duties(&key);
         let promises: Vec<Promised> = duties.promises.iter().filter_map(Promised::of).collect();
-        let has_block = self.view.read().at_slot(key.slot).is_some();
-        if promises.is_empty() || (!has_block && self.now_ms() < self.end_ms(key.slot)) {
+        if promises.is_empty() {
             return Ok(Vec::new());
         }
-        let judged = self.look_at(key, &promises).await?;
+        let judged = self.look_at(key, &promises, tip).await?;
         self.watch_for_foreign(key, &judged);
-        let mut out = Vec::with_capacity(promises.len());
-        for (p, record) in promises.iter().zip(&duties.promises) {
-            let fate = self.fate_of(p, &judged, &duties);
-            self.tell(p.seq, record.module(), key, p.tx_hash, fate.clone(), is_final, judged.own);
-            out.push((p.seq, fate));
-        }
-        if !is_final {
-            self.watchtower.fates(key.slot, out.iter().map(|(_, f)| f.name()));
-        }
-        Ok(out)
+        let one = |(p, record): (&Promised, &Recorded)| {
+            let settled = self.door.journal().fate(p.seq);
+            (record.clone(), settled.unwrap_or_else(|| self.fate_of(p, &judged, &duties, tip)))
+        };
+        Ok(promises.iter().zip(&duties.promises).map(one).collect())
     }
 
-    async fn look_at(&self, key: SlotKey, promises: &[Promised]) -> Result<Judged, BlocksError> {
-        let (block, covered) = {
-            let view = self.view.read();
-            (view.at_slot(key.slot), view.covers(key.slot))
-        };
-        if !covered {
-            return Err(BlocksError::State(format!("the chain is not known down to slot {}", key.slot)));
-        }
+    async fn look_at(&self, key: SlotKey, promises: &[Promised], tip: B256) -> Result<Judged, BlocksError> {
+        let found = self.view.read().on_branch(tip, key.slot);
+        let block = found.map_err(|unknown| {
+            BlocksError::State(format!("the chain is not known down to slot {}: block {unknown} is missing", key.slot))
+        })?;
         let Some(b) = &block else {
-            return Ok(Judged { block, due: DueSet::default(), offered: false, own: false });
+            return Ok(Judged { block, due: Arc::default(), offered: false });
         };
         let parent = BlockId { number: b.id.number.saturating_sub(1), hash: b.parent };
-        let offer = self.offers.get(b.id.hash).filter(|o| o.meta.slot == key.slot);
-        let own = offer.as_ref().is_some_and(|o| matches!(o.meta.source, crate::store::Source::Own(_)));
+        let offered = self.offers.get(b.id.hash).is_some_and(|o| o.meta.slot == key.slot);
         // Where everything is in the block nothing has to be excused; only a block that is not ours
         // has to be judged by what was due.
         let kept = promises.iter().all(|p| b.txs.contains(&p.tx_hash));
-        let due = if kept && offer.is_some() {
-            DueSet::default()
-        } else {
-            match self.walk(promises, parent).await {
-                // So old that no client has the state any more: what can not be shown is no excuse.
-                Err(e) if key.slot.saturating_add(STATE_SLOTS) < self.now_slot() => {
-                    self.critical(Some(key.slot), "no-evidence", e.to_string());
-                    DueSet { parent, items: Vec::new() }
-                }
-                other => other?,
-            }
-        };
-        Ok(Judged { due, offered: offer.is_some(), own, block })
+        let due = if kept && offered { Arc::default() } else { self.stood_on(key, promises, parent).await? };
+        Ok(Judged { due, offered, block })
     }
 
-    fn fate_of(&self, p: &Promised, judged: &Judged, duties: &SlotDuties) -> Fate {
-        let Some(block) = &judged.block else { return self.without_block(p, duties) };
+    /// How promises stood on a block: from its state, or as it was seen while that was to be had.
+    async fn stood_on(&self, key: SlotKey, promises: &[Promised], parent: BlockId) -> Result<Arc<DueSet>, BlocksError> {
+        let error = match self.walk(promises, parent).await {
+            Ok(due) => {
+                let due = Arc::new(due);
+                self.fates.stood.lock().insert(key, due.clone());
+                return Ok(due);
+            }
+            Err(e) => e,
+        };
+        if let Some(due) = self.fates.stood(&key, parent) {
+            return Ok(due);
+        }
+        if key.slot.saturating_add(STATE_SLOTS) >= self.now_slot() {
+            return Err(error);
+        }
+        // So old that no client has the state any more: what can not be shown is no excuse. What an
+        // ancestor has needs no state to be shown.
+        self.critical(Some(key.slot), "no-evidence", error.to_string());
+        let view = self.view.read();
+        let early = |p: &Promised| Some((p.clone(), Standing::Early(view.ancestor_with(parent.hash, p.tx_hash)?)));
+        Ok(Arc::new(DueSet { parent, items: promises.iter().filter_map(early).collect() }))
+    }
+
+    fn fate_of(&self, p: &Promised, judged: &Judged, duties: &SlotDuties, tip: B256) -> Fate {
+        let Some(block) = &judged.block else { return self.without_block(p, duties, tip) };
         if block.txs.contains(&p.tx_hash) {
             return Fate::Kept { block: block.id };
         }
@@ -191,11 +212,10 @@ impl Core {
         }
     }
 
-    /// The slot has no canonical block: included before it, or excused.
-    fn without_block(&self, p: &Promised, duties: &SlotDuties) -> Fate {
+    /// The slot has no block on this branch: included before it, or excused.
+    fn without_block(&self, p: &Promised, duties: &SlotDuties, tip: B256) -> Fate {
         let view = self.view.read();
-        if let Some(head) = view.head()
-            && let Some(id) = view.ancestor_with(head.id.hash, p.tx_hash)
+        if let Some(id) = view.ancestor_with(tip, p.tx_hash)
             && view.block(id.hash).is_some_and(|b| b.slot < p.key.slot)
         {
             return Fate::Early { block: id };
@@ -209,44 +229,32 @@ impl Core {
         Fate::Excused { cause, evidence: Evidence { block: undone, ..Evidence::default() } }
     }
 
-    /// In a slot with due promises, a canonical block that was not offered: somebody else builds for
-    /// our proposer, and every further promise is at risk. A missed slot is not that; nor is a local
-    /// block that keeps what was due where no header of ours was ever served, as while the host was
-    /// down: that one is only told.
-    fn watch_for_foreign(&self, key: SlotKey, judged: &Judged) {
-        let Some(block) = &judged.block else { return };
-        if judged.offered || judged.due.is_empty() || !self.is_ours(&key.proposer) {
-            return;
-        }
-        let kept = judged.due.due().all(|p| block.txs.contains(&p.tx_hash));
-        if kept && !self.offers.was_served(key.slot) {
-            tracing::warn!(slot = key.slot.get(), block = %block.id, "nobody asked for a header; the local block kept what was due");
-            self.watchtower.count("kept_by_local_block", 1);
-            return;
-        }
-        let why = "our proposer's block is none of those offered, though promises were due in it";
-        self.stop_promising(key.slot, block.id.hash, why);
+    /// Whether a promise's fate has its tip paid to our proposer, and this is the promise that it is
+    /// booked under. A tip is paid once, in a block that was built here; in a relay's it is part of the
+    /// bid. Where one transaction is promised for several slots it belongs to the promise for the
+    /// block's own slot, else to the one recorded first.
+    pub(super) fn is_paid(&self, record: &Recorded, fate: &Fate) -> bool {
+        let (Fate::Kept { block } | Fate::Early { block }) = fate else { return false };
+        let Some(offer) = self.offers.get(block.hash) else { return false };
+        let (Source::Own(_), Some((_, facts))) = (&offer.meta.source, record.promise()) else { return false };
+        let all = self.door.journal().promises_of(facts.hash);
+        let of_slot = |r: &&Recorded| r.promise().is_some_and(|(p, _)| p.key.slot == offer.meta.slot);
+        all.iter().find(of_slot).or(all.first()).is_some_and(|r| r.seq() == record.seq())
     }
 
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn tell(
-        &self,
-        seq: u64,
-        module: &ModuleId,
-        key: SlotKey,
-        tx_hash: B256,
-        fate: Fate,
-        is_final: bool,
-        own_block: bool,
-    ) {
+    /// Tells a fate, if it is news or final.
+    pub(super) fn tell(&self, record: &Recorded, fate: Fate, is_final: bool) {
+        let Some((promise, facts)) = record.promise() else { return };
+        let (seq, key, tx_hash) = (record.seq(), promise.key, facts.hash);
         let news = self.fates.put(seq, key.slot, &fate);
-        if news || is_final {
-            if matches!(fate, Fate::Broken { .. }) && news {
-                self.critical(Some(key.slot), "promise-broken", format!("promise {seq} of {tx_hash}: {fate:?}"));
-            }
-            let event = FateEvent { seq, module: module.clone(), key, tx_hash, fate, is_final, own_block };
-            // Nobody listening is no fault.
-            let _ = self.fates.events.send(event);
+        if !news && !is_final {
+            return;
         }
+        if matches!(fate, Fate::Broken { .. }) && news {
+            self.critical(Some(key.slot), "promise-broken", format!("promise {seq} of {tx_hash}: {fate:?}"));
+        }
+        let event = FateEvent { seq, module: record.module().clone(), key, tx_hash, fate, is_final };
+        // Nobody listening is no fault.
+        let _ = self.fates.events.send(event);
     }
 }

@@ -5,7 +5,7 @@
 //! - `prepare`: the due set and the own blocks, ready before a header is asked for
 //! - `header`, `bids`: the header call, and what relays bid for it
 //! - `submit`, `publish`: the blinded block, and its publication
-//! - `follow`, `judge`: what the feed says, and fates
+//! - `follow`, `judge`, `foreign`: what the feed says, fates, and blocks that others built
 //! - `registrations`, `overview`: who wants blocks, and what an operator sees
 //! - `clock`: what happens at which moment
 //! - `reads`: accounts and blocks from the node
@@ -14,6 +14,7 @@ mod bids;
 mod clock;
 mod delegating;
 mod follow;
+mod foreign;
 mod header;
 mod judge;
 mod overview;
@@ -48,6 +49,7 @@ use crate::{
 };
 use alloy_primitives::B256;
 use delegating::Posted;
+use foreign::ForeignBlocks;
 use judge::FateBook;
 use parking_lot::{Mutex, RwLock};
 use publish::Publications;
@@ -102,6 +104,7 @@ pub(crate) struct Core {
     /// Taken on blocking threads only.
     pub saving: Mutex<()>,
     pub fates: FateBook,
+    pub foreign: ForeignBlocks,
     pub publications: Publications,
     pub posted: Posted,
     pub served_cache: ServedCache,

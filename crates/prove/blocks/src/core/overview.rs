@@ -1,10 +1,41 @@
 //! The snapshot for operators.
 
-use super::Core;
+use super::{Blocks, Core};
 use crate::{
     gate,
+    opening::Served,
     status::{self, SlotView, Status},
+    store::Offer,
 };
+use alloy_primitives::B256;
+use std::{collections::BTreeMap, sync::Arc};
+use tandem_journal::Recorded;
+use tandem_types::Fate;
+
+impl Blocks {
+    /// What was offered under an execution block hash, before a restart too; kept until well after its
+    /// slot is final.
+    pub fn offered(&self, block_hash: B256) -> Option<Arc<Offer>> {
+        self.core.offers.get(block_hash)
+    }
+
+    /// Counters by name, as in [`Status::counters`], without making the rest of it.
+    pub fn counters(&self) -> BTreeMap<&'static str, u64> {
+        self.core.watchtower.counters()
+    }
+
+    /// What own slots forwent that took a block which keeps what is due, the oldest first; final ones stay
+    /// for a while.
+    pub fn forgone(&self) -> Vec<Served> {
+        self.core.opening.lock().served().cloned().collect()
+    }
+
+    /// Whether the block of this fate is one that was built here, and this the promise that the tip is
+    /// booked under: a tip is paid once, also where its transaction was promised for several slots.
+    pub fn is_paid(&self, record: &Recorded, fate: &Fate) -> bool {
+        self.core.is_paid(record, fate)
+    }
+}
 
 impl Core {
     /// Everything as it is now.
@@ -20,6 +51,7 @@ impl Core {
             SlotView {
                 slot: d.slot,
                 proposer: d.pubkey,
+                index: d.index,
                 ours,
                 start_ms: self.chain.clock.start_ms(d.slot),
                 cutoff_ms: self.chain.clock.cutoff_ms(d.slot),

@@ -98,7 +98,7 @@ impl Core {
 
     /// The oldest slot whose promises have no final fate.
     pub fn oldest_unsettled(&self) -> Option<Slot> {
-        self.door.journal().slots().iter().map(|k| k.slot).min()
+        self.door.journal().unsettled().first().map(|k| k.slot)
     }
 
     /// Fills the view from the node's head downwards, so that what was included early before a restart

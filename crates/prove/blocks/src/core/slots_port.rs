@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use tandem_journal::{Recorded, SlotDuties};
-use tandem_module::{Opening, Pledge, Refusal, ServedSlot, Slots};
+use tandem_module::{Opening, Pledge, Refusal, Room, ServedSlot, Slots};
 use tandem_types::{BlsPublicKey, Body, Fate, Signed, Slot, SlotKey};
 
 /// Milliseconds for which the list of open slots is not made anew: requests come by the thousand a
@@ -75,7 +75,8 @@ impl Core {
         }
     }
 
-    /// What a slot's promises have covered of its opening price, counting only what is new.
+    /// What a slot's promises have covered of its opening price, counting only what is new: all that was
+    /// charged, the curve's part too, since all of it is paid to the proposer who takes no other bid.
     fn covered(&self, key: &SlotKey) -> U256 {
         let duties = self.duties(key);
         let mut all = self.served_cache.covered.lock();
@@ -92,15 +93,25 @@ impl Core {
         let (delegate, committer) = self.slot_keys(&key)?;
         let covered = self.covered(&key);
         let total = self.opening.lock().price(&self.config.opening);
+        let room = clamp(self.door.journal().room(&key), self.buildable_gas(key.slot)?);
         Some(ServedSlot {
             key,
             delegate,
             committer,
             cutoff_ms: self.chain.clock.cutoff_ms(key.slot),
-            room: self.door.journal().room(&key),
+            room,
             opening: Opening { total, covered },
             public_at_seal: true,
         })
+    }
+
+    /// Gas that a block of this slot has at least: any proposer may lower the limit by a 1,024th in each
+    /// slot until then. The client may build by simulation, which clamps at a cap of its own.
+    fn buildable_gas(&self, slot: Slot) -> Option<u64> {
+        let head = self.view.read().head()?;
+        let steps = slot.get().saturating_sub(head.slot.get());
+        let least = head.header.gas_limit.saturating_sub((head.header.gas_limit / 1_024).saturating_mul(steps));
+        Some(least.min(self.config.simulate_gas_cap))
     }
 
     async fn signed(&self, record: Option<Recorded>) -> Result<Option<Signed>, Refusal> {
@@ -113,6 +124,14 @@ impl Core {
         let signed = self.door.signer().sign(record).await;
         signed.map(Some).map_err(|e| Refusal::new("not-signed", e.to_string()))
     }
+}
+
+/// A room that is no larger than what a block can hold: what is promised beyond it could not be built.
+fn clamp(room: Room, most: u64) -> Room {
+    let promised = room.gas_total.saturating_sub(room.gas);
+    let gas_total = room.gas_total.min(most);
+    let gas = gas_total.saturating_sub(promised);
+    Room { gas, gas_total, unsecured_gas: room.unsecured_gas.min(gas), ..room }
 }
 
 #[async_trait]
@@ -177,5 +196,19 @@ impl Slots for Blocks {
     fn fate(&self, seq: u64) -> Option<(Fate, bool)> {
         let settled = self.core.door.journal().fate(seq).map(|f| (f, true));
         settled.or_else(|| self.core.fates.get(seq).map(|f| (f, false)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_ends_where_the_block_does_and_what_is_promised_counts_against_it() {
+        let room = Room { gas: 25, gas_total: 30, unsecured_gas: 15, blobs: 6, bytes: 7, count: 8 };
+        assert_eq!(clamp(room, 40), room);
+        assert_eq!(clamp(room, 20), Room { gas: 15, gas_total: 20, ..room });
+        assert_eq!(clamp(room, 8), Room { gas: 3, gas_total: 8, unsecured_gas: 3, ..room });
+        assert_eq!(clamp(room, 4), Room { gas: 0, gas_total: 4, unsecured_gas: 0, ..room });
     }
 }

@@ -1,6 +1,6 @@
 //! Starting, and the handle that others hold.
 
-use super::{Core, STOP_FILE, judge::FateEvent};
+use super::{Core, STOP_FILE, foreign::ForeignBlocks, judge::FateEvent};
 use crate::{
     attributes::{AttributeBook, Attributes},
     chain::{ChainBlock, ChainView},
@@ -130,11 +130,9 @@ impl Blocks {
     pub async fn on_final(&self, id: BlockId) {
         self.core.on_final(id).await;
     }
-    /// The feed has a gap: the view is filled from the node.
+    /// The feed has a gap: the view is filled from the node, and what is not final is judged anew.
     pub async fn on_gap(&self) {
-        if let Err(e) = self.core.fill_view().await {
-            tracing::warn!(error = %e, "a gap in the feed was not filled");
-        }
+        self.core.on_gap().await;
     }
 
     /// Fates as they become known. A receiver that lags reads [`tandem_module::Slots::fate`].
@@ -188,6 +186,7 @@ impl Core {
         for event in kept {
             attributes.insert(event, &deps.chain.clock);
         }
+        let foreign = ForeignBlocks::load(&dir);
         let started_ms = deps.clock.now_ms();
         let stopped = read(STOP_FILE).map(|raw| String::from_utf8_lossy(&raw).into_owned());
         Ok(Self {
@@ -215,6 +214,7 @@ impl Core {
             stop_is_kept: AtomicBool::new(stopped.is_some()),
             stopped: RwLock::new(stopped),
             fates: Default::default(),
+            foreign,
             publications: Default::default(),
             served_cache: Default::default(),
             saving: Mutex::default(),

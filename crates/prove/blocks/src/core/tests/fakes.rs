@@ -47,6 +47,8 @@ pub struct FakeNode {
     pub unready: AtomicU64,
     /// Has no `testing_buildBlockV1`.
     pub plain: AtomicBool,
+    /// Has dropped the state of all blocks.
+    pub pruned: AtomicBool,
     /// Accounts by block and address.
     pub accounts: Mutex<HashMap<(B256, Address), AccountView>>,
 }
@@ -139,8 +141,11 @@ impl Rpc for FakeNode {
 #[async_trait]
 impl Accounts for FakeNode {
     async fn account_at(&self, at: BlockId, address: Address) -> Result<AccountView, String> {
+        if self.pruned.load(Ordering::SeqCst) {
+            return Err("error -32000: missing trie node".into());
+        }
         let known = self.accounts.lock().get(&(at.hash, address)).copied();
-        Ok(known.unwrap_or(AccountView { nonce: 0, balance: U256::MAX, has_code: false }))
+        Ok(known.unwrap_or(AccountView { nonce: 0, balance: U256::MAX, ..AccountView::default() }))
     }
 }
 

@@ -7,7 +7,7 @@ use tandem_module::Slots;
 use tandem_types::{BlockId, Cause, Fate};
 
 fn account(nonce: u64, balance: u64, has_code: bool) -> AccountView {
-    AccountView { nonce, balance: U256::from(balance), has_code }
+    AccountView { nonce, balance: U256::from(balance), has_code, ..AccountView::default() }
 }
 fn cause(f: Option<(Fate, bool)>) -> Option<Cause> {
     match f {

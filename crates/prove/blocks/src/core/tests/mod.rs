@@ -4,6 +4,7 @@
 mod building;
 mod fakes;
 mod fates;
+mod finality;
 mod flow;
 mod halted;
 mod posting;

@@ -67,13 +67,43 @@ async fn a_bid_without_what_is_due_is_refused_whatever_it_pays_and_the_loss_is_b
     host.blocks.on_attributes(world.attributes(world.head()));
     let bid = host.bid(world.head()).await;
     assert_ne!(bid.message.header.block_hash, B256::repeat_byte(0x42));
+    // Nobody bears the claim out: it counts up to the cap, and does not close the host's slots.
+    let forgone = world.config.opening.lone_claim.get() - U256::from(2_000_000_000u64 * 21_000);
+    let status = host.blocks.status();
+    assert_eq!(status.forgone_today, forgone.to_string());
+    assert_eq!(status.closed, None);
+    let story = status.slots.iter().find(|s| s.slot == SLOT).unwrap().story.clone().unwrap();
+    assert_eq!(story.refused[0].fault, "unproven");
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_truly_forgone_beyond_the_days_limit_closes_the_slots_until_the_final_block_is_another() {
+    let mut world = World::new().with_relay("trusted", true);
+    world.config.opening.lone_claim = Wei::from_eth(1_000);
+    let host = world.start_registered().await;
+    host.promise(&world, &transfer(1, 0, 2)).await.unwrap();
+    let rich = Wei::from_eth(50).get();
+    give(&world, relay_bid(&world, &[transfer(2, 0, 1)], rich, &[0]));
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    host.bid(world.head()).await;
     let forgone = rich - U256::from(2_000_000_000u64 * 21_000);
     let status = host.blocks.status();
     assert_eq!(status.forgone_today, forgone.to_string());
-    // One ETH a day is the default: no slot opens any more today.
     assert!(status.closed.unwrap().contains("forwent"));
-    let story = status.slots.iter().find(|s| s.slot == SLOT).unwrap().story.clone().unwrap();
-    assert_eq!(story.refused[0].fault, "unproven");
+    // A restart knows it. Then the slot turns out to be missed: nothing was forgone by our choice.
+    eventually("the book is written", || world.dir.path().join("blocks/opening.json").exists()).await;
+    host.kill().await;
+    let host = world.start().await;
+    assert!(host.blocks.status().closed.unwrap().contains("forwent"));
+    assert_eq!(host.blocks.forgone().iter().map(|f| (f.wei(), f.is_final())).collect::<Vec<_>>(), [(forgone, false)]);
+    world.at(SLOT.get() + 1, 3_000);
+    let next = world.add_block(40, 1, 0, 41, &[]);
+    host.blocks.on_apply(next.clone()).await;
+    host.blocks.on_final(next.id).await;
+    assert_eq!(host.blocks.forgone().iter().map(|f| (f.wei(), f.is_final())).collect::<Vec<_>>(), [(U256::ZERO, true)]);
+    assert_eq!(host.blocks.status().forgone_today, "0");
     host.kill().await;
 }
 

@@ -272,10 +272,15 @@ impl Host {
     }
 
     pub async fn promise(&self, world: &World, tx: &TxEnvelope) -> Result<Signed, Refusal> {
-        let served = self.blocks.open().into_iter().find(|s| s.key == world.key());
-        assert!(served.is_some(), "the slot is open: {:?}", self.blocks.why_closed(Some(SLOT)));
+        self.promise_in(world, SLOT, tx).await
+    }
+
+    pub async fn promise_in(&self, world: &World, slot: Slot, tx: &TxEnvelope) -> Result<Signed, Refusal> {
+        let key = SlotKey { slot, ..world.key() };
+        let served = self.blocks.open().into_iter().find(|s| s.key == key);
+        assert!(served.is_some(), "the slot is open: {:?}", self.blocks.why_closed(Some(slot)));
         let body = Body::Inclusion(InclusionPromise {
-            key: world.key(),
+            key,
             tx: tx.encoded_2718().into(),
             sidecar: None,
             request_hash: *tx.tx_hash(),
@@ -285,7 +290,7 @@ impl Host {
             private: false,
             seen: SeenSender { at: world.head(), nonce: 0, balance: U256::MAX, has_code: false },
         });
-        let draft = Draft { signer: SignerRef::Committer(world.key()), body, attachments: Vec::new() };
+        let draft = Draft { signer: SignerRef::Committer(key), body, attachments: Vec::new() };
         self.module.commit(draft).await
     }
 
@@ -300,6 +305,11 @@ impl Host {
     }
     pub async fn submit(&self, block: &SignedBlindedBeaconBlock) -> SubmitAnswer {
         self.blocks.submit(block.clone(), SubmitVersion::V2).await
+    }
+
+    /// Whether the tip is booked under a fate's promise.
+    pub fn paid(&self, e: &crate::FateEvent) -> bool {
+        self.blocks.is_paid(&self.journal.by_seq(e.seq).unwrap(), &e.fate)
     }
 
     /// Stops as a kill does: nothing is closed or flushed by the tasks.

@@ -1,0 +1,63 @@
+//! Blocks of our proposers that were not offered here.
+
+use super::{Core, judge::Judged};
+use crate::store::write_atomic;
+use alloy_primitives::B256;
+use parking_lot::Mutex;
+use std::path::Path;
+use tandem_types::SlotKey;
+
+const FILE: &str = "foreign-blocks.json";
+/// Foreign blocks that are remembered: promising stops at each, so that there are few.
+const KEEP: usize = 64;
+
+/// Foreign blocks that promising was stopped for. Each stops it once: judging a slot again, at finality
+/// or after a restart, must not undo an operator's order to resume.
+pub(crate) struct ForeignBlocks(Mutex<Vec<B256>>);
+
+impl ForeignBlocks {
+    /// Reads the file back. Without it promising stops once more, which is the safe side.
+    pub fn load(dir: &Path) -> Self {
+        let raw = std::fs::read(dir.join(FILE)).ok();
+        Self(Mutex::new(raw.and_then(|raw| serde_json::from_slice(&raw).ok()).unwrap_or_default()))
+    }
+
+    fn has(&self, block: B256) -> bool {
+        self.0.lock().contains(&block)
+    }
+
+    fn add(&self, dir: &Path, block: B256) {
+        let mut all = self.0.lock();
+        all.push(block);
+        let old = all.len().saturating_sub(KEEP);
+        all.drain(..old);
+        if let Err(error) = write_atomic(dir, FILE, &serde_json::to_vec(&*all).unwrap_or_default()) {
+            tracing::warn!(%error, "a foreign block is not remembered; after a restart promising stops for it again");
+        }
+    }
+}
+
+impl Core {
+    /// In a slot with due promises, a canonical block that was not offered: somebody else builds for
+    /// our proposer, and every further promise is at risk. A missed slot is not that; nor is a local
+    /// block that keeps what was due where no header of ours was ever served, as while the host was
+    /// down: that one is only told.
+    pub(super) fn watch_for_foreign(&self, key: SlotKey, judged: &Judged) {
+        let Some(block) = &judged.block else { return };
+        if judged.offered || judged.due.is_empty() || !self.is_ours(&key.proposer) {
+            return;
+        }
+        let kept = judged.due.due().all(|p| block.txs.contains(&p.tx_hash));
+        if kept && !self.offers.was_served(key.slot) {
+            tracing::warn!(slot = key.slot.get(), block = %block.id, "nobody asked for a header; the local block kept what was due");
+            self.watchtower.count("kept_by_local_block", 1);
+            return;
+        }
+        if self.foreign.has(block.id.hash) {
+            return;
+        }
+        let why = "our proposer's block is none of those offered, though promises were due in it";
+        self.stop_promising(key.slot, block.id.hash, why);
+        self.foreign.add(&self.dir, block.id.hash);
+    }
+}
