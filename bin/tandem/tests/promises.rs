@@ -14,6 +14,8 @@ mod kills;
 mod module;
 #[path = "promises/proxy.rs"]
 mod proxy;
+#[path = "promises/relays.rs"]
+mod relays;
 #[path = "promises/reorg.rs"]
 mod reorg;
 #[path = "promises/steering.rs"]
