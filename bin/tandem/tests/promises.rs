@@ -22,6 +22,8 @@ mod module;
 mod proxy;
 #[path = "promises/reload.rs"]
 mod reload;
+#[path = "promises/relays.rs"]
+mod relays;
 #[path = "promises/reorg.rs"]
 mod reorg;
 #[path = "promises/steering.rs"]

@@ -14,7 +14,6 @@ use super::{
     modules::Modules,
 };
 use crate::{cli, config::Config};
-use hdrhistogram::Histogram;
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
@@ -59,8 +58,6 @@ pub struct Shared {
     state: Arc<ChainState>,
     started: Instant,
     seen: Mutex<Seen>,
-    /// Microseconds of requests, by module: as many as are configured.
-    answers: Mutex<BTreeMap<ModuleId, Histogram<u64>>>,
     snapshot: Mutex<Option<(Instant, Arc<status::Status>)>>,
 }
 
@@ -111,7 +108,6 @@ impl Shared {
             state: Arc::clone(&keeper.state),
             started,
             seen: Mutex::default(),
-            answers: Mutex::default(),
             snapshot: Mutex::default(),
         })
     }

@@ -10,6 +10,7 @@ use tandem_demo::{
     rig::{Rig, RigConfig, hex_number},
     wallet::{Fees, Wallet},
 };
+use tandem_testkit::{Behaviour, Relay, RelayConfig};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Only one L1 at a time: the machine is small, and slots are short.
@@ -30,17 +31,21 @@ pub struct Plan {
     pub personality: &'static str,
     /// Changes `tandem.toml` before the host starts.
     pub edit: fn(String) -> String,
+    /// Relays that it asks, silent at first; whether each speaks the constraints API.
+    pub relays: &'static [bool],
 }
 
 impl Plan {
     pub fn new(name: &'static str, validators: Range<u64>, personality: &'static str) -> Self {
-        Self { name, validators, personality, edit: |text| text }
+        Self { name, validators, personality, edit: |text| text, relays: &[] }
     }
 }
 
 pub struct World {
     pub rig: Rig,
     pub hosts: Vec<Host>,
+    /// The hosts' relays, in the order of their plans.
+    pub relays: Vec<Relay>,
     ranges: Vec<Range<u64>>,
     _turn: MutexGuard<'static, ()>,
 }
@@ -53,6 +58,20 @@ pub struct Held {
     pub raw: Bytes,
     pub request: Bytes,
     pub answer: Bytes,
+}
+
+async fn relay(rig: &Rig, seed: u64, constraints: bool) -> Relay {
+    let config = RelayConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        execution: rig.execution().to_owned(),
+        beacon: rig.beacon().to_owned(),
+        genesis_fork_version: rig.genesis_fork_version(),
+        chain_id: rig.chain_id(),
+        seed,
+        constraints,
+        behaviour: Behaviour { silent: true, ..Behaviour::default() },
+    };
+    Relay::start(config).await.unwrap()
 }
 
 impl World {
@@ -70,11 +89,17 @@ impl World {
         let turn = ONE_AT_A_TIME.lock().await;
         let config = RigConfig { slot_ms, validators: VALIDATORS, seed: SEED, accounts: 200, ..RigConfig::default() };
         let mut rig = Rig::start(config).await.unwrap();
-        let (mut hosts, mut ranges) = (Vec::new(), Vec::new());
+        let (mut hosts, mut ranges, mut relays) = (Vec::new(), Vec::new(), Vec::new());
         for plan in plans {
+            let mut urls = Vec::new();
+            for constraints in plan.relays {
+                let relay = relay(&rig, relays.len() as u64 + 1, *constraints).await;
+                urls.push(format!("{}{}", relay.url(), if *constraints { "+constraints" } else { "" }));
+                relays.push(relay);
+            }
             ranges.push(plan.validators.clone());
             let binary = Path::new(env!("CARGO_BIN_EXE_tandem"));
-            let mut host = rig.add_host(binary, plan.name, plan.validators, plan.personality, &[]).await.unwrap();
+            let mut host = rig.add_host(binary, plan.name, plan.validators, plan.personality, &urls).await.unwrap();
             let file = host.dir.join("tandem.toml");
             let text = std::fs::read_to_string(&file).unwrap();
             std::fs::write(&file, (plan.edit)(text)).unwrap();
@@ -86,7 +111,7 @@ impl World {
             host.ready(Duration::from_secs(60)).await.unwrap();
             host.without_flag("--first-use");
         }
-        Self { rig, hosts, ranges, _turn: turn }
+        Self { rig, hosts, relays, ranges, _turn: turn }
     }
 
     pub async fn wait_until_served(&self) {

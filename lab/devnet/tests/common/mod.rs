@@ -1,6 +1,8 @@
 //! What the devnet's tests share: a fast devnet, and waiting for what it does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
+pub mod rig;
+
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tandem_devnet::{

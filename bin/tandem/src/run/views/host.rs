@@ -1,12 +1,10 @@
 //! The modules, and the host as a whole.
 
-use super::{Shared, locked};
+use super::Shared;
 use crate::run::now_ms;
-use hdrhistogram::Histogram;
 use tandem_blocks::status;
 use tandem_gateway::view::{Head, Health, ModuleState, ModuleView, Reason, Status};
 use tandem_host::{ModuleHealth, Phase};
-use tandem_types::ModuleId;
 
 /// Records that are counted as a module's backlog at most; more is a backlog all the same.
 const MOST_RECORDS: usize = 1_024;
@@ -24,7 +22,6 @@ impl Shared {
             Phase::Banned => ModuleState::Banned,
             Phase::Stopped => ModuleState::Disabled,
         };
-        let latency = self.latency(&m.module);
         ModuleView {
             id: m.module.clone(),
             name: m.factory.clone(),
@@ -40,8 +37,8 @@ impl Shared {
             panics: m.panics,
             hangs: m.hangs,
             restarts: m.restarts,
-            p50_us: latency.map(|(p50, _)| p50),
-            p99_us: latency.map(|(_, p99)| p99),
+            p50_us: m.p50_us,
+            p99_us: m.p99_us,
             last_fault: m.last_error.clone(),
         }
     }
@@ -52,26 +49,6 @@ impl Shared {
         let steps = m.feed_cursor.map_or(0, |(seq, _)| newest.saturating_sub(seq));
         let records = self.journal.records_after(m.journal_cursor, MOST_RECORDS);
         steps.saturating_add(records.iter().filter(|r| *r.module() == m.module).count() as u64)
-    }
-
-    /// Notes how long a module took to answer or refuse a request.
-    pub fn answered(&self, module: &ModuleId, us: u64) {
-        let mut all = locked(&self.answers);
-        if !all.contains_key(module) {
-            // Up to ten minutes, with two digits. These bounds are within what a histogram takes.
-            let Ok(new) = Histogram::new_with_bounds(1, 600_000_000, 2) else { return };
-            all.insert(module.clone(), new);
-        }
-        if let Some(h) = all.get_mut(module) {
-            h.saturating_record(us.max(1));
-        }
-    }
-
-    /// Median and 99th percentile of those, in microseconds.
-    fn latency(&self, module: &ModuleId) -> Option<(u64, u64)> {
-        let all = locked(&self.answers);
-        let h = all.get(module).filter(|h| !h.is_empty())?;
-        Some((h.value_at_quantile(0.5), h.value_at_quantile(0.99)))
     }
 
     /// Whether the process can serve at all.
