@@ -59,15 +59,42 @@ pub fn commitment_request(slot: u64, raw: &Bytes) -> Result<Bytes> {
     Ok(serde_json::to_vec(&body)?.into())
 }
 
+/// The JSON-RPC body of a plain wallet's `eth_sendRawTransaction`.
+///
+/// # Errors
+/// Never in practice.
+pub fn wallet_request(raw: &Bytes) -> Result<Bytes> {
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [raw] });
+    Ok(serde_json::to_vec(&body)?.into())
+}
+
 /// A request of a transfer by a wallet.
 ///
 /// # Errors
 /// If signing fails.
 pub fn ask(wallet: &Wallet, index: u32, nonce: u64, slot: u64, wei: u64, fees: Fees) -> Result<(Asked, SignedTx)> {
     let tx = wallet.transfer(nonce, Address::repeat_byte(0x77), wei, fees)?;
-    let request = commitment_request(slot, &tx.raw)?;
-    let asked = Asked { sender: index, nonce, slot, tx_hash: tx.hash, gas: 21_000, request, contested: false };
-    Ok((asked, tx))
+    Ok((asked(&tx, index, nonce, slot)?, tx))
+}
+
+/// What Fabric's request for a transfer in a slot asks for.
+///
+/// # Errors
+/// Never in practice.
+pub fn asked(tx: &SignedTx, sender: u32, nonce: u64, slot: u64) -> Result<Asked> {
+    let payload = fabric::inclusion_payload(slot, &tx.raw);
+    Ok(Asked {
+        sender,
+        nonce,
+        slot,
+        tx_hash: tx.hash,
+        gas: 21_000,
+        size: tx.raw.len() as u64,
+        secured: false,
+        request: commitment_request(slot, &tx.raw)?,
+        request_hash: fabric::request_hash(fabric::INCLUSION, &payload, Address::ZERO),
+        contested: false,
+    })
 }
 
 /// Sends a request and sorts the answer. A broken connection, a 5xx without a code and silence are

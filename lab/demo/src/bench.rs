@@ -1,8 +1,10 @@
 //! The benchmarks: each figure of the issues' tables of speeds, measured on real processes.
 //!
 //! A figure that could not be measured is a row with an error, never a number. One that was measured
-//! with less than its table asks for says so and is not ok. How much is measured can be lowered by
-//! `TANDEM_BENCH_SECONDS` (default 60) and `TANDEM_BENCH_PROMISES` (default 100,000).
+//! with less than its table asks for, without optimisation, or under a load that was not the whole one,
+//! says so and is not ok. How much is measured can be lowered by `TANDEM_BENCH_SECONDS` (default 60) and
+//! `TANDEM_BENCH_PROMISES` (default 100,000). With `TANDEM_BENCH_SMOKE=1` less than the whole is no
+//! fault, and each row says that it is a smoke test.
 
 mod chain;
 mod conn;
@@ -11,6 +13,7 @@ mod floor;
 mod header;
 mod latency;
 mod load;
+mod memory;
 mod rate;
 mod setup;
 mod start;
@@ -18,7 +21,9 @@ mod tap;
 
 use anyhow::{Context, Result, bail};
 use figure::{FIGURES, Known, Row};
+use memory::Peaks;
 use setup::Settings;
+pub(crate) use setup::set;
 use std::path::{Path, PathBuf};
 
 /// What to measure.
@@ -42,19 +47,24 @@ enum Group {
     Header,
     Start,
     Rate,
+    Memory,
 }
 
-/// In the order in which they run: what is quiet first, the saturated host last.
-const GROUPS: [Group; 5] = [Group::Chain, Group::Latency, Group::Header, Group::Start, Group::Rate];
+/// In the order in which they run: what is quiet first, the saturated host last, and then what the others
+/// saw of the host's memory.
+const GROUPS: [Group; 6] = [Group::Chain, Group::Latency, Group::Header, Group::Start, Group::Rate, Group::Memory];
+/// The groups in which the host's memory is read.
+const LOADS: [Group; 3] = [Group::Latency, Group::Start, Group::Rate];
 
 impl Group {
-    async fn measure(self, binary: &Path, settings: &Settings) -> Result<Vec<Row>> {
+    async fn measure(self, binary: &Path, settings: &Settings, peaks: &mut Peaks) -> Result<Vec<Row>> {
         match self {
             Self::Chain => Ok(chain::measure(settings)),
-            Self::Latency => latency::measure(binary, settings).await,
+            Self::Latency => latency::measure(binary, settings, peaks).await,
             Self::Header => header::measure(binary, settings).await,
-            Self::Start => start::measure(binary, settings).await,
-            Self::Rate => rate::measure(binary, settings).await,
+            Self::Start => start::measure(binary, settings, peaks).await,
+            Self::Rate => rate::measure(binary, settings, peaks).await,
+            Self::Memory => Ok(peaks.row().into_iter().collect()),
         }
     }
 }
@@ -74,20 +84,25 @@ pub async fn run(options: &Options) -> Result<()> {
     }
     let settings = Settings::from_env()?;
     println!("{}", setup::machine());
-    let mut rows = Vec::new();
+    let (mut rows, mut peaks) = (Vec::new(), Peaks::default());
+    let memory = wanted.iter().any(|f| f.group == Group::Memory);
     for group in GROUPS {
         let mine: Vec<&Known> = wanted.iter().copied().filter(|f| f.group == group).collect();
-        if mine.is_empty() {
+        if mine.is_empty() && !(memory && LOADS.contains(&group)) {
             continue;
         }
-        println!("measuring {} …", mine.iter().map(|f| f.id).collect::<Vec<_>>().join(", "));
-        let (measured, why) = match group.measure(&options.binary, &settings).await {
+        println!("measuring {group:?}: {} …", mine.iter().map(|f| f.id).collect::<Vec<_>>().join(", "));
+        let (measured, why) = match group.measure(&options.binary, &settings, &mut peaks).await {
             Ok(m) => (m, "was not measured in this run".to_owned()),
             Err(e) => (Vec::new(), format!("{e:#}")),
         };
+        if mine.is_empty() && measured.is_empty() {
+            println!("  {why}");
+        }
         for known in mine {
             let found = measured.iter().find(|r| r.figure == known.id).cloned();
-            let row = found.unwrap_or_else(|| Row::failed(known, &why));
+            let row = found.map_or_else(|| Row::failed(known, &why), |r| r.marred(settings.unoptimised()));
+            let row = if settings.smoke { row.noted("smoke test") } else { row };
             print!("{}", figure::line(&row));
             rows.push(row);
         }

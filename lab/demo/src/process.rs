@@ -156,8 +156,17 @@ impl Host {
 
     /// Resident memory in MiB.
     pub fn resident_mib(&self) -> Option<f64> {
+        self.memory_mib("VmRSS:")
+    }
+
+    /// The most that the process had resident since it started, in MiB.
+    pub fn peak_mib(&self) -> Option<f64> {
+        self.memory_mib("VmHWM:")
+    }
+
+    fn memory_mib(&self, what: &str) -> Option<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
-        let line = status.lines().find(|l| l.starts_with("VmRSS:"))?;
+        let line = status.lines().find(|l| l.starts_with(what))?;
         line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0)
     }
 

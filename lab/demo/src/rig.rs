@@ -196,10 +196,6 @@ impl Rig {
     pub fn clock(&self) -> SlotClock {
         self.clock
     }
-    /// Gas that a slot may hold in promises, by the default configuration.
-    pub fn gas_room(&self) -> u64 {
-        tandem_journal::RoomLimits::default().gas
-    }
     /// The folder of hosts' folders.
     pub fn dir(&self) -> &Path {
         self.dir.path()

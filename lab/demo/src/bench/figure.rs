@@ -90,22 +90,22 @@ pub const FIGURES: &[Known] = &[
         Group::Chain,
         "a block over a million accounts, to one over a thousand",
     ),
-    known("start.ready", Goal::Most(1_000.0), "ms", Group::Start, "from start to ready"),
-    known("start.recover", Goal::Most(2_000.0), "ms", Group::Start, "from SIGKILL to the first right answer"),
-    known("memory.host", Goal::Most(150.0), "MiB", Group::Latency, "resident memory with everything running"),
+    known("start.ready", Goal::Most(1_000.0), "ms", Group::Start, "from start to ready, median"),
+    known("start.recover", Goal::Most(2_000.0), "ms", Group::Start, "from SIGKILL to the first right answer, median"),
+    known("memory.host", Goal::Most(150.0), "MiB", Group::Memory, "most resident memory under load, with a listener"),
 ];
 
 /// What a value is beside.
 #[derive(Clone, Debug, Serialize)]
 pub struct Against {
-    /// What was measured.
+    /// What was measured, and its unit.
     pub name: &'static str,
-    /// In the row's unit.
+    /// In milliseconds.
     pub value: f64,
 }
 
-/// One row of the report. Where there is a ratio, the goal is the ratio's, and value and peer are in
-/// `unit`; else the goal is the value's.
+/// One row of the report. `value` and `goal` are in `unit`, which is the goal's. Where that is a ratio,
+/// the value is the ratio, `against` has the peer's milliseconds, and `detail` ours.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// Id.
@@ -129,37 +129,17 @@ pub struct Row {
 }
 
 impl Row {
-    fn new(id: &str, value: f64, unit: &'static str, samples: usize, detail: String) -> Option<Self> {
-        let known = FIGURES.iter().find(|f| f.id == id)?;
-        let (figure, goal) = (known.id, known.goal);
-        Some(Self {
-            figure,
-            value: Some(value),
-            unit,
-            against: None,
-            ratio: None,
-            goal,
-            ok: goal.holds(value),
-            samples,
-            detail,
-        })
-    }
-
-    /// A value that is judged by itself.
+    /// A value in the unit of the figure's goal.
     pub fn value(id: &str, value: f64, samples: usize, detail: impl Into<String>) -> Option<Self> {
-        let unit = FIGURES.iter().find(|f| f.id == id)?.unit;
-        Self::new(id, value, unit, samples, detail.into())
+        let known = FIGURES.iter().find(|f| f.id == id)?;
+        let (ok, detail) = (known.goal.holds(value), detail.into());
+        Some(Self { value: Some(value), ok, samples, detail, ..Self::failed(known, "") })
     }
 
-    /// A value in milliseconds beside a peer's, judged by a ratio.
-    pub fn ratio(
-        id: &str,
-        (ms, against, ratio): (f64, Against, f64),
-        samples: usize,
-        detail: impl Into<String>,
-    ) -> Option<Self> {
-        let row = Self::new(id, ms, "ms", samples, detail.into())?;
-        Some(Self { ok: row.goal.holds(ratio), against: Some(against), ratio: Some(ratio), ..row })
+    /// A ratio of our milliseconds and a peer's; which is above the line is the figure's own.
+    pub fn ratio(id: &str, (ms, against, ratio): (f64, Against, f64), samples: usize, detail: &str) -> Option<Self> {
+        let row = Self::value(id, ratio, samples, format!("{ms:.3} ms; {detail}"))?;
+        Some(Self { against: Some(against), ratio: Some(ratio), ..row })
     }
 
     /// A figure that was not measured.
@@ -177,14 +157,19 @@ impl Row {
         }
     }
 
+    /// The same, with a word before its sentence.
+    #[must_use]
+    pub fn noted(self, what: &str) -> Self {
+        Self { detail: format!("{what}; {}", self.detail), ..self }
+    }
+
     /// The same, not ok, since it was measured with less than its goal is for, or something went wrong.
     #[must_use]
-    pub fn marred(mut self, why: Option<String>) -> Self {
-        if let Some(why) = why {
-            self.ok = false;
-            self.detail = format!("{why}; {}", self.detail);
+    pub fn marred(self, why: Option<String>) -> Self {
+        match why {
+            Some(why) => Self { ok: false, ..self }.noted(&why),
+            None => self,
         }
-        self
     }
 }
 
@@ -192,10 +177,9 @@ impl Row {
 pub fn line(r: &Row) -> String {
     let mark = if r.ok { "ok  " } else { "MISS" };
     let value = r.value.map_or_else(|| "-".to_owned(), |v| format!("{v:.3} {}", r.unit));
-    let ratio = r.ratio.map_or_else(String::new, |x| format!("x{x:.2}"));
-    let against = r.against.as_ref().map_or_else(String::new, |a| format!("{} {:.3} {}; ", a.name, a.value, r.unit));
+    let against = r.against.as_ref().map_or_else(String::new, |a| format!("; {}: {:.3}", a.name, a.value));
     format!(
-        "  {mark} {:<20} {value:>14} {ratio:>8} {:>8}  {against}{} ({} samples)\n",
+        "  {mark} {:<20} {value:>14} {:>8}  {}{against} ({} samples)\n",
         r.figure,
         r.goal.to_string(),
         r.detail,
@@ -223,8 +207,8 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_judged_by_its_ratio_if_it_has_one_and_no_nan_is_ok() {
-        let floor = || Against { name: "floor", value: 1.0 };
+    fn a_row_is_judged_in_the_unit_of_its_goal_and_no_nan_is_ok() {
+        let floor = || Against { name: "floor, ms", value: 1.0 };
         assert!(Row::ratio("promise.http.p50", (50.0, floor(), 1.9), 1, "").unwrap().ok);
         assert!(!Row::ratio("promise.http.p50", (0.1, floor(), 2.1), 1, "").unwrap().ok);
         assert!(!Row::value("memory.host", f64::NAN, 1, "").unwrap().ok);
@@ -233,12 +217,31 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_the_fields_of_the_report_and_a_failed_one_no_value() {
-        let row = Row::failed(&FIGURES[0], "why");
-        let v = serde_json::to_value(&row).unwrap();
-        for field in ["figure", "value", "unit", "against", "ratio", "goal", "ok", "samples"] {
-            assert!(v.get(field).is_some(), "{field}");
+    fn a_ratios_value_is_the_ratio_with_the_floors_milliseconds_beside_it() {
+        let floor = Against { name: "floor, ms", value: 2.5 };
+        let row = Row::ratio("promise.http.p99", (6.0, floor, 2.4), 10_000, "all promised").unwrap();
+        let expected = serde_json::json!({
+            "figure": "promise.http.p99", "value": 2.4, "unit": "ratio", "against": { "name": "floor, ms", "value": 2.5 },
+            "ratio": 2.4, "goal": "<= 3", "ok": true, "samples": 10_000, "detail": "6.000 ms; all promised",
+        });
+        assert_eq!(serde_json::to_value(row).unwrap(), expected);
+        let row = Row::value("start.ready", 250.0, 9, "median").unwrap();
+        let expected = serde_json::json!({
+            "figure": "start.ready", "value": 250.0, "unit": "ms", "against": null,
+            "ratio": null, "goal": "<= 1000", "ok": true, "samples": 9, "detail": "median",
+        });
+        assert_eq!(serde_json::to_value(row).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_failed_row_has_the_unit_of_its_goal_and_no_value() {
+        for known in FIGURES {
+            let v = serde_json::to_value(Row::failed(known, "why")).unwrap();
+            let expected = serde_json::json!({
+                "figure": known.id, "value": null, "unit": known.unit, "against": null, "ratio": null,
+                "goal": known.goal.to_string(), "ok": false, "samples": 0, "detail": "not measured: why",
+            });
+            assert_eq!(v, expected);
         }
-        assert!(v["value"].is_null() && v["ok"] == false && v["goal"] == "<= 2");
     }
 }

@@ -1,5 +1,5 @@
 //! `promise.http.p50`, `.p99`: request in to signed promise out at 500 requests a second, beside the
-//! floor, in slices by turns. `memory.host`: the most that the host had resident meanwhile.
+//! floor, in slices by turns. Afterwards a part of `memory.host`: the same load with a listener.
 //!
 //! Requests: one second of an open loop at 500/s over 64 kept connections, each from a sender that was
 //! never read, timed from its release to its whole answer. Floor: as many floors, released at the same
@@ -10,6 +10,7 @@ use super::{
     figure::{Against, Row, percentile},
     floor::Floor,
     load::{self, Pool, Slots},
+    memory::{Listener, Peaks},
     setup::{Settings, Setup},
 };
 use crate::wallet::SignedTx;
@@ -25,28 +26,34 @@ const RATE: u32 = 500;
 const SLICES: u32 = 20;
 /// Requests before the first slice, not counted: connections open, code and curves warm.
 const WARM: u32 = 500;
+/// Requests after the last slice, with a listener.
+const HEARD: u32 = 2_000;
 
 /// What the slices gave.
 #[derive(Default)]
 struct Seen {
     ours: Vec<f64>,
     floor: Vec<f64>,
-    resident: f64,
 }
 
 /// Measures.
 ///
 /// # Errors
 /// If a request is refused, or the rig fails.
-pub async fn measure(binary: &Path, settings: &Settings) -> Result<Vec<Row>> {
-    let slices = SLICES.min(u32::try_from(settings.seconds / 2)?.max(1));
-    let senders = WARM + 2 * slices * RATE;
+pub async fn measure(binary: &Path, settings: &Settings, peaks: &mut Peaks) -> Result<Vec<Row>> {
+    let slices = u32::try_from(settings.part_of(SLICES.into()))?;
+    let senders = WARM + 2 * slices * RATE + HEARD;
     let mut setup = Setup::new(binary, 12_000, senders, true, |plain| Ok(plain.to_owned())).await?;
     setup.start(None).await?;
     let txs = load::sign(0..senders, setup.rig.chain_id())?;
-    let seen = slices_of(&setup, &txs, slices).await?;
+    let (txs, more) = txs.split_at((senders - HEARD) as usize);
+    let seen = slices_of(&setup, txs, slices).await?;
+    let listener = Listener::attach(&setup.host.gateway).await?;
+    let slots = Slots::follow(&setup.host.gateway, setup.rig.clock(), 3).await?;
+    Pool::new(&setup.host.gateway, 64).open(RATE, more, &slots.now()).await?;
+    peaks.read("at 500 promises a second", &setup.host, &listener)?;
     setup.stop().await?;
-    rows(seen, slices)
+    rows(seen, settings)
 }
 
 async fn slices_of(setup: &Setup, txs: &[SignedTx], slices: u32) -> Result<Seen> {
@@ -70,22 +77,19 @@ async fn slices_of(setup: &Setup, txs: &[SignedTx], slices: u32) -> Result<Seen>
             tokio::time::sleep_until((begin + Duration::from_secs(1) / RATE * n).into()).await;
             seen.floor.push(floor.once(tx).await?.as_secs_f64() * 1e3);
         }
-        seen.resident = seen.resident.max(host.resident_mib().context("the host's memory can not be read")?);
     }
     Ok(seen)
 }
 
-fn rows(mut seen: Seen, slices: u32) -> Result<Vec<Row>> {
-    let short = (slices < SLICES).then(|| format!("{} senders in place of {}", slices * RATE, SLICES * RATE));
+fn rows(mut seen: Seen, settings: &Settings) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (id, percent) in [("promise.http.p50", 50.0), ("promise.http.p99", 99.0)] {
         let ours = percentile(&mut seen.ours, percent).context("no samples")?;
         let floor = percentile(&mut seen.floor, percent).context("no samples of the floor")?;
-        let against = Against { name: "recover, read, sign, synced write", value: floor };
+        let against = Against { name: "recover, read, sign, synced write: ms", value: floor };
         let row = Row::ratio(id, (ours, against, ours / floor), seen.ours.len(), "500/s open loop, all promised");
-        rows.extend(row.map(|r| r.marred(short.clone())));
+        let few = settings.too_few(seen.ours.len(), (SLICES * RATE) as usize);
+        rows.extend(row.map(|r| r.marred(few)));
     }
-    let detail = format!("most resident during {} promises, with gateway, Builder API and a relay", seen.ours.len());
-    rows.extend(Row::value("memory.host", seen.resident, slices as usize, detail).map(|r| r.marred(short)));
     Ok(rows)
 }

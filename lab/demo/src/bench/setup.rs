@@ -20,10 +20,15 @@ pub struct Settings {
     pub seconds: u64,
     /// Promises in the journal that is recovered.
     pub promises: usize,
+    /// Only to see that everything runs: nothing is said about goals that were measured with less, or
+    /// without optimisation.
+    pub smoke: bool,
 }
 
 /// What the goals are for.
-const FULL: Settings = Settings { seconds: 60, promises: 100_000 };
+const FULL: Settings = Settings { seconds: 60, promises: 100_000, smoke: false };
+/// Cores that the goals are for.
+const CORES: usize = 2;
 
 impl Settings {
     /// From `TANDEM_BENCH_SECONDS` and `TANDEM_BENCH_PROMISES`.
@@ -38,31 +43,55 @@ impl Settings {
             },
             Err(_) => Ok(default),
         };
-        let promises = number("TANDEM_BENCH_PROMISES", FULL.promises as u64)?;
-        Ok(Self { seconds: number("TANDEM_BENCH_SECONDS", FULL.seconds)?, promises: usize::try_from(promises)? })
+        let promises = usize::try_from(number("TANDEM_BENCH_PROMISES", FULL.promises as u64)?)?;
+        let smoke = std::env::var_os("TANDEM_BENCH_SMOKE").is_some_and(|v| v == "1");
+        Ok(Self { seconds: number("TANDEM_BENCH_SECONDS", FULL.seconds)?, promises, smoke })
     }
 
-    /// Whether as much is measured as the goals are for.
-    pub fn is_full(&self) -> bool {
-        self.seconds >= FULL.seconds
+    /// How much is measured where the whole is so much.
+    pub fn part_of(&self, whole: u64) -> u64 {
+        (whole * self.seconds.min(FULL.seconds) / FULL.seconds).max(1)
     }
 
     /// Why a figure that depends on the time of load is not the one that was asked for.
     pub fn short(&self) -> Option<String> {
-        (!self.is_full()).then(|| format!("measured for {} s in place of {} s", self.seconds, FULL.seconds))
+        let less = !self.smoke && self.seconds < FULL.seconds;
+        less.then(|| format!("measured for {} s in place of {} s", self.seconds, FULL.seconds))
     }
 
     /// Why the recovery is not the one that was asked for.
     pub fn few(&self) -> Option<String> {
-        (self.promises < FULL.promises).then(|| format!("{} promises in place of {}", self.promises, FULL.promises))
+        let less = !self.smoke && self.promises < FULL.promises;
+        less.then(|| format!("{} promises in place of {}", self.promises, FULL.promises))
     }
+
+    /// Why too few samples do not show a percentile.
+    pub fn too_few(&self, samples: usize, needed: usize) -> Option<String> {
+        (!self.smoke && samples < needed).then(|| format!("{samples} samples in place of {needed}"))
+    }
+
+    /// Why no figure of this build is the one that was asked for.
+    pub fn unoptimised(&self) -> Option<String> {
+        (!self.smoke && cfg!(debug_assertions)).then(|| "built without optimisation".to_owned())
+    }
+
+    /// Why a figure for two cores, load generator included, is not the one that was asked for.
+    pub fn cores(&self) -> Option<String> {
+        let cores = cores();
+        (!self.smoke && cores != CORES).then(|| format!("{cores} cores in place of {CORES}"))
+    }
+}
+
+/// The cores that this process and those that it starts may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(0, usize::from)
 }
 
 /// The build, the cores and what else runs on them: a figure means nothing without these.
 pub fn machine() -> String {
     let profile =
         if cfg!(debug_assertions) { "the development profile (figures are for `--release`)" } else { "release" };
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cores = cores();
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load: Vec<&str> = load.split_whitespace().take(3).collect();
     format!("built with {profile}; {cores} cores; load before: {}", load.join(" "))
@@ -171,7 +200,10 @@ fn raise_room(file: &Path) -> Result<()> {
 }
 
 /// Replaces a setting's value in a section.
-fn set(text: &str, section: &str, key: &str, value: &str) -> Result<String> {
+///
+/// # Errors
+/// If the section has no such setting.
+pub fn set(text: &str, section: &str, key: &str, value: &str) -> Result<String> {
     let (mut at, mut found) = ("", false);
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -190,7 +222,21 @@ fn set(text: &str, section: &str, key: &str, value: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::set;
+    use super::{FULL, Settings, set};
+
+    #[test]
+    fn less_than_the_goals_are_for_is_told_unless_it_is_only_a_smoke_test() {
+        let less = Settings { seconds: 30, promises: 10, smoke: false };
+        assert!(less.short().is_some() && less.few().is_some() && less.too_few(199, 200).is_some());
+        assert_eq!(less.unoptimised().is_some(), cfg!(debug_assertions));
+        assert!(FULL.short().is_none() && FULL.few().is_none() && FULL.too_few(200, 200).is_none());
+        let smoke = Settings { smoke: true, ..less };
+        assert!(smoke.short().is_none() && smoke.few().is_none() && smoke.unoptimised().is_none());
+        assert_eq!(
+            (less.part_of(220), FULL.part_of(220), Settings { seconds: 600, ..FULL }.part_of(220)),
+            (110, 220, 220)
+        );
+    }
 
     #[test]
     fn a_setting_is_changed_in_its_own_section_only_and_must_be_there() {

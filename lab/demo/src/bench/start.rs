@@ -1,8 +1,10 @@
-//! `start.ready` and `start.recover`.
+//! `start.ready` and `start.recover`, each judged by the median of several starts with the slowest beside
+//! it, and a part of `memory.host`.
 
 use super::{
     figure::{Row, percentile},
     load::{self, Pool, Slots},
+    memory::{Listener, Peaks},
     setup::{Settings, Setup},
 };
 use crate::{ask, kill::oracle::Answer};
@@ -22,7 +24,7 @@ const AHEAD: u64 = 20;
 ///
 /// # Errors
 /// If the host does not start, or answers with other bytes than before.
-pub async fn measure(binary: &Path, settings: &Settings) -> Result<Vec<Row>> {
+pub async fn measure(binary: &Path, settings: &Settings, peaks: &mut Peaks) -> Result<Vec<Row>> {
     let senders = u32::try_from(settings.promises)?;
     let mut setup = Setup::new(binary, 12_000, senders, false, |plain| Ok(plain.to_owned())).await?;
     setup.start(None).await?;
@@ -35,11 +37,11 @@ pub async fn measure(binary: &Path, settings: &Settings) -> Result<Vec<Row>> {
         ready.push(begin.elapsed().as_secs_f64() * 1e3);
     }
     let mut rows = Vec::new();
-    let detail = format!("median; slowest {:.0} ms; few promises in the journal", worst(&ready));
+    let detail = format!("median of {STARTS}, slowest {:.0} ms; few promises in the journal", worst(&ready));
     let median = percentile(&mut ready, 50.0).context("no start")?;
     rows.extend(Row::value("start.ready", median, ready.len(), detail));
     // What comes next may fail without taking this row away.
-    match recover(&mut setup, settings).await {
+    match recover(&mut setup, settings, peaks).await {
         Ok(row) => rows.extend(row),
         Err(e) => println!("  start.recover: {e:#}"),
     }
@@ -47,15 +49,17 @@ pub async fn measure(binary: &Path, settings: &Settings) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-async fn recover(setup: &mut Setup, settings: &Settings) -> Result<Option<Row>> {
+async fn recover(setup: &mut Setup, settings: &Settings, peaks: &mut Peaks) -> Result<Option<Row>> {
     let txs = load::sign(0..u32::try_from(settings.promises)?, setup.rig.chain_id())?;
     ask::wait_until_served(&setup.host.gateway, Duration::from_secs(60)).await?;
     let gateway = setup.host.gateway.clone();
     let slots = Slots::follow(&gateway, setup.rig.clock(), AHEAD).await?;
+    let listener = Listener::attach(&gateway).await?;
     let begin = Instant::now();
     let done = load::fill(&Pool::new(&gateway, 96), &slots, txs.clone(), Duration::from_secs(200)).await?;
     drop(slots);
     println!("  {} promises made in {:.1} s", done.len(), begin.elapsed().as_secs_f64());
+    peaks.read("while the journal was filled", &setup.host, &listener)?;
     let far = load::last(&done)?;
     let tx = txs.iter().find(|t| t.hash == far.hash).context("the promise's transaction")?;
     let request = ask::commitment_request(far.slot, &tx.raw)?;
@@ -80,7 +84,12 @@ async fn recover(setup: &mut Setup, settings: &Settings) -> Result<Option<Row>> 
         }
         times.push(begin.elapsed().as_secs_f64() * 1e3);
     }
-    let detail = format!("median; slowest {:.0} ms; {} promises in the journal", worst(&times), settings.promises);
+    // Until the host tells its listeners of the next slot.
+    let listener = Listener::attach(&gateway).await?;
+    setup.rig.wait_for_slot(setup.rig.slot_now() + 2).await?;
+    peaks.read("recovered from the journal", &setup.host, &listener)?;
+    let detail =
+        format!("median of {STARTS}, slowest {:.0} ms; {} promises in the journal", worst(&times), settings.promises);
     let median = percentile(&mut times, 50.0).context("no kill")?;
     Ok(Row::value("start.recover", median, times.len(), detail).map(|r| r.marred(settings.few())))
 }

@@ -25,6 +25,8 @@ pub struct Seen {
     pub written: Instant,
     /// Whether its status was 200.
     pub is_bid: bool,
+    /// Whether the call asked for proofs.
+    pub with_proofs: bool,
 }
 
 /// Header calls by slot, in the order of their answers.
@@ -91,6 +93,7 @@ async fn serve(listener: std::net::TcpListener, upstream: SocketAddr, calls: Sha
 #[derive(Default)]
 struct Running {
     slot: Option<u64>,
+    with_proofs: bool,
     index: Option<usize>,
 }
 
@@ -112,7 +115,9 @@ async fn ask(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, running:
         let n = from.read(&mut buffer).await?;
         let chunk = buffer.get(..n).filter(|c| !c.is_empty()).context("closed")?;
         if chunk.starts_with(b"GET ") || chunk.starts_with(b"POST ") {
-            let new = Running { slot: slot_of(chunk), index: None };
+            let called = header_call(chunk);
+            let with_proofs = called.is_some_and(|c| c.1);
+            let new = Running { slot: called.map(|c| c.0), with_proofs, index: None };
             *running.lock().map_err(|_| anyhow::anyhow!("poisoned"))? = new;
         }
         to.write_all(chunk).await?;
@@ -141,29 +146,35 @@ async fn answer(
             Some(seen) => (seen.read, seen.written) = (read, written),
             None => {
                 running.index = Some(seen.len());
-                seen.push(Seen { read, written, is_bid: chunk.starts_with(b"HTTP/1.1 200") });
+                let (is_bid, with_proofs) = (chunk.starts_with(b"HTTP/1.1 200"), running.with_proofs);
+                seen.push(Seen { read, written, is_bid, with_proofs });
             }
         }
     }
 }
 
-/// The slot of a header call, with or without proofs.
-fn slot_of(request: &[u8]) -> Option<u64> {
+/// The slot of a header call, and whether it asks for proofs.
+fn header_call(request: &[u8]) -> Option<(u64, bool)> {
     let line = request.split(|b| *b == b'\r').next()?;
     let path = std::str::from_utf8(line).ok()?.strip_prefix("GET ")?;
     let (_, rest) = path.split_once("/builder/header")?;
-    rest.trim_start_matches("_with_proofs").strip_prefix('/')?.split('/').next()?.parse().ok()
+    let plain = rest.trim_start_matches("_with_proofs");
+    let slot = plain.strip_prefix('/')?.split('/').next()?.parse().ok()?;
+    Some((slot, plain.len() < rest.len()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::slot_of;
+    use super::header_call;
 
     #[test]
     fn header_calls_are_known_by_their_path() {
-        assert_eq!(slot_of(b"GET /eth/v1/builder/header/77/0xab/0xcd HTTP/1.1\r\nhost: x\r\n"), Some(77));
-        assert_eq!(slot_of(b"GET /constraints/v0/builder/header_with_proofs/8/0xab/0xcd HTTP/1.1\r\n"), Some(8));
-        assert_eq!(slot_of(b"GET /eth/v1/builder/status HTTP/1.1\r\n"), None);
-        assert_eq!(slot_of(b"POST /eth/v1/builder/header/77 HTTP/1.1\r\n"), None);
+        assert_eq!(header_call(b"GET /eth/v1/builder/header/77/0xab/0xcd HTTP/1.1\r\nhost: x\r\n"), Some((77, false)));
+        assert_eq!(
+            header_call(b"GET /constraints/v0/builder/header_with_proofs/8/0xab/0xcd HTTP/1.1\r\n"),
+            Some((8, true))
+        );
+        assert_eq!(header_call(b"GET /eth/v1/builder/status HTTP/1.1\r\n"), None);
+        assert_eq!(header_call(b"POST /eth/v1/builder/header/77 HTTP/1.1\r\n"), None);
     }
 }

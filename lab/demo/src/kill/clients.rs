@@ -1,38 +1,64 @@
-//! Clients of the kill loop: honest ones, ones that contradict themselves, and ones that ask again.
+//! Clients of the kill loop: honest ones in both dialects, ones that ask for chains of nonces or for one
+//! transaction in two slots, and ones that contradict themselves.
 
-use super::oracle::{Answer, Asked, Oracle};
+use super::{
+    oracle::{Answer, Asked, Kind, Oracle},
+    room,
+};
 use crate::{
     ask,
-    rig::Rig,
-    wallet::{Fees, Wallet},
+    rig::{Rig, now_ms},
+    wallet::{Fees, SignedTx, Wallet},
 };
+use alloy_primitives::{B256, Bytes};
 use anyhow::Result;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
+use tandem_types::{Slot, SlotClock};
 use tokio::{sync::Mutex, task::JoinSet};
 
-/// Clients that ask at once.
-const CLIENTS: u64 = 12;
-/// Of the slots that are served, the nearest are asked for: the end is judged when the last is over.
-const NEAR: usize = 6;
-/// Requests that lost which are asked again after each kill.
-const LOSERS: usize = 64;
+/// Clients that ask at once. One lane of senders more is for the probe after each kill.
+const CLIENTS: u32 = 12;
+/// Of the slots that are served, the nearest are asked for: the end is judged when the last is over. The
+/// one after them is left to the probes, so that they find room.
+const NEAR: usize = 5;
 /// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
+/// How long after a kill an honest request may take to succeed, at the very most.
+const PROBE: Duration = Duration::from_secs(30);
+/// A cut-off is near for a host that closes slots 20 ms before it, and for a client that reads its own
+/// clock after the answer came.
+const NEAR_CUTOFF_MS: u64 = 50;
+
+/// Accounts for so many rounds: in a round of one to two seconds clients use up as many senders as slots
+/// have room, and those of requests that a kill cut off.
+pub const fn accounts(rounds: u32) -> u32 {
+    8_000 + rounds.saturating_mul(120)
+}
+
+/// A wallet's transaction, by `eth_sendRawTransaction`: for whichever slot the host says.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Index of the sender's account.
+    pub sender: u32,
+    /// The transaction.
+    pub tx: SignedTx,
+    /// Whether its hash came back.
+    pub acknowledged: bool,
+}
 
 /// All clients.
 pub struct Crowd {
-    gateway: String,
-    oracle: Arc<Mutex<Oracle>>,
     tasks: Mutex<JoinSet<()>>,
     shared: Arc<Shared>,
+    probe: Mutex<Lane>,
 }
 
 struct Shared {
@@ -42,32 +68,49 @@ struct Shared {
     up: AtomicBool,
     /// Rises with each kill, so that a request knows whether the host was up all the while.
     life: AtomicU64,
-    next_sender: AtomicU32,
     chain_id: u64,
+    clock: SlotClock,
+    accounts: u32,
+    sent: Mutex<Vec<Sent>>,
+}
+
+/// A client's senders: every so many-th account, in an order that depends on nobody else.
+struct Lane {
+    next: u32,
+    /// Senders whose only request was refused: nothing is recorded for them.
+    spare: Vec<u32>,
+}
+
+impl Lane {
+    fn take(&mut self) -> u32 {
+        self.spare.pop().unwrap_or_else(|| {
+            self.next += CLIENTS + 1;
+            self.next - (CLIENTS + 1)
+        })
+    }
 }
 
 impl Crowd {
     /// Starts the clients.
-    ///
-    /// # Errors
-    /// Never in practice.
-    pub fn start(rig: &Rig, gateway: &str, oracle: Arc<Mutex<Oracle>>, seed: u64) -> Result<Self> {
+    pub fn start(rig: &Rig, gateway: &str, oracle: Arc<Mutex<Oracle>>, seed: u64, accounts: u32) -> Self {
         let shared = Arc::new(Shared {
             gateway: gateway.to_owned(),
-            oracle: Arc::clone(&oracle),
+            oracle,
             stop: AtomicBool::new(false),
             up: AtomicBool::new(true),
             life: AtomicU64::new(0),
-            next_sender: AtomicU32::new(0),
             chain_id: rig.chain_id(),
+            clock: rig.clock(),
+            accounts,
+            sent: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
         for i in 0..CLIENTS {
             let shared = Arc::clone(&shared);
-            let rng = ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000).wrapping_add(i));
-            tasks.spawn(async move { client(shared, rng).await });
+            let rng = ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000).wrapping_add(i.into()));
+            tasks.spawn(async move { client(shared, Lane { next: i, spare: Vec::new() }, rng).await });
         }
-        Ok(Self { gateway: gateway.to_owned(), oracle, tasks: Mutex::new(tasks), shared })
+        Self { tasks: Mutex::new(tasks), shared, probe: Mutex::new(Lane { next: CLIENTS, spare: Vec::new() }) }
     }
 
     /// Tells the clients whether the host should be answering.
@@ -76,21 +119,28 @@ impl Crowd {
         self.shared.up.store(up, Ordering::SeqCst);
     }
 
-    /// Asks again for up to `most` promises that are held, the newest first, and for everything that was
-    /// not answered.
-    pub async fn repeat_all(&self, most: usize) {
-        let again: Vec<Asked> = {
-            let mut o = self.oracle.lock().await;
-            // The newest first: what a kill can have lost was spoken shortly before it.
-            let losers = o.take_losers().into_iter().rev().take(LOSERS);
-            let losers: Vec<Asked> = losers.map(|a| Asked { contested: false, ..a }).collect();
-            let held = o.held().iter().rev().take(most).map(|h| h.asked.clone());
-            losers.into_iter().chain(held).chain(o.unanswered().into_iter().take(most)).collect()
-        };
-        for asked in again {
-            let answer = ask::send(&self.gateway, &asked.request, PATIENCE).await;
-            self.oracle.lock().await.take(asked, answer);
+    /// Takes the wallets' transactions that are to be looked up.
+    pub async fn take_sent(&self) -> Vec<Sent> {
+        std::mem::take(&mut *self.shared.sent.lock().await)
+    }
+
+    /// One honest request of a new sender after another, for a slot that the others leave alone, until one
+    /// succeeds: how long that took since `begin`, or nothing if none did.
+    pub async fn probe(&self, begin: Instant) -> Option<Duration> {
+        let s = &self.shared;
+        while begin.elapsed() < PROBE {
+            let slots = ask::served(&s.gateway).await.unwrap_or_default();
+            if let Some(slot) = slots.get(NEAR).or(slots.last()) {
+                let mut lane = self.probe.lock().await;
+                if honest(s, &mut lane, slot.slot).await.unwrap_or(false) {
+                    return Some(begin.elapsed());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let what = format!("no honest request succeeded within {PROBE:?} after a kill");
+        s.oracle.lock().await.fault(Kind::Unready, what);
+        None
     }
 
     /// Stops all clients and waits for them.
@@ -100,59 +150,172 @@ impl Crowd {
     }
 }
 
-async fn client(s: Arc<Shared>, mut rng: ChaCha8Rng) {
+async fn client(s: Arc<Shared>, mut lane: Lane, mut rng: ChaCha8Rng) {
     while !s.stop.load(Ordering::SeqCst) {
         let mut slots = ask::served(&s.gateway).await.unwrap_or_default();
         slots.truncate(NEAR);
-        let Some(slot) = slots.choose(&mut rng).map(|x| x.slot) else {
+        // Half of all requests are for the nearest slot, so that it is full before its cut-off.
+        let slot = if rng.random_bool(0.5) { slots.first() } else { slots.choose(&mut rng) };
+        let (Some(slot), Some(other)) = (slot.map(|x| x.slot), slots.choose(&mut rng).map(|x| x.slot)) else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
         // Signing can not fail for these keys; a client that could not would just go on.
-        let won = match rng.random_range(0..10) {
-            0..6 => honest(&s, slot).await,
-            6..8 => two_faced(&s, slot, slot).await,
-            _ => two_faced(&s, slot, slots.choose(&mut rng).map_or(slot, |x| x.slot)).await,
+        let won = match rng.random_range(0..20) {
+            0..10 => honest(&s, &mut lane, slot).await,
+            10..12 => by_wallet(&s, &mut lane).await,
+            12..14 => chain(&s, &mut lane, [slot.min(other), slot.max(other)]).await,
+            14..15 => twice(&s, &mut lane, slot, other).await,
+            15..18 => two_faced(&s, &mut lane, slot, slot).await,
+            _ => two_faced(&s, &mut lane, slot, other).await,
         };
-        // Where the near slots are full, clients wait for others to open instead of using up senders.
+        // Where the near slots are full, clients wait for others to open.
         let pause = if won.unwrap_or(false) { 0..30 } else { 150..350 };
         tokio::time::sleep(Duration::from_millis(rng.random_range(pause))).await;
     }
 }
 
-/// A new sender's first transaction. Says whether it was promised.
-async fn honest(s: &Shared, slot: u64) -> Result<bool> {
-    let index = s.next_sender.fetch_add(1, Ordering::Relaxed);
-    let wallet = Wallet::nth(index, s.chain_id)?;
-    let (asked, _) = ask::ask(&wallet, index, 0, slot, 1, Fees::default())?;
-    let life = s.life.load(Ordering::SeqCst);
-    let was_up = s.up.load(Ordering::SeqCst);
-    let answer = ask::send(&s.gateway, &asked.request, PATIENCE).await;
-    let mut oracle = s.oracle.lock().await;
-    if was_up && s.life.load(Ordering::SeqCst) == life && !matches!(&answer, Answer::Refused(c) if is_fair(c)) {
-        oracle.honest(matches!(answer, Answer::Promise(_)));
+impl Shared {
+    /// A sender that has money. That there are enough is the rig's business.
+    async fn wallet(&self, lane: &mut Lane) -> Result<(u32, Wallet)> {
+        let index = lane.take();
+        if index >= self.accounts {
+            self.oracle.lock().await.fault(Kind::Rig, format!("the {} accounts are used up", self.accounts));
+        }
+        Ok((index, Wallet::nth(index, self.chain_id)?))
     }
-    let won = matches!(answer, Answer::Promise(_));
-    oracle.take(asked, answer);
-    Ok(won)
+
+    /// Sends, judges an honest one, and takes down the answer.
+    async fn send(&self, asked: Asked, honest: bool) -> Answer {
+        self.oracle.lock().await.asking(&asked);
+        let (life, was_up) = (self.life.load(Ordering::SeqCst), self.up.load(Ordering::SeqCst));
+        let answer = ask::send(&self.gateway, &asked.request, PATIENCE).await;
+        let mut oracle = self.oracle.lock().await;
+        if honest && was_up && self.life.load(Ordering::SeqCst) == life {
+            let now = now_ms() + NEAR_CUTOFF_MS;
+            let late = now >= self.clock.cutoff_ms(Slot::new(asked.slot));
+            // No block can be offered in the slot in which the host came back, and in the next one.
+            let blind = asked.slot <= self.clock.slot_at(now).get() + 1;
+            match &answer {
+                Answer::Refused(code) if oracle.is_fair(&asked, code, (late, blind), &room::ROOM) => {}
+                Answer::Refused(code) => {
+                    tracing::warn!(code, slot = asked.slot, sender = asked.sender, "an honest request was refused");
+                    oracle.honest(false);
+                }
+                other => oracle.honest(matches!(other, Answer::Promise(_))),
+            }
+        }
+        oracle.take(asked, answer.clone());
+        answer
+    }
 }
 
-/// Refusals that an honest client can meet: the slot closed meanwhile, or is full.
-fn is_fair(code: &str) -> bool {
-    ["closed", "exhausted", "slot-full", "not-served", "host-starting", "expired"].iter().any(|c| code.contains(c))
+/// A new sender's first transaction. Says whether it was promised.
+async fn honest(s: &Shared, lane: &mut Lane, slot: u64) -> Result<bool> {
+    let (index, wallet) = s.wallet(lane).await?;
+    let (asked, _) = ask::ask(&wallet, index, 0, slot, 1, Fees::default())?;
+    let answer = s.send(Asked { secured: room::is_secured(index), ..asked }, true).await;
+    if matches!(answer, Answer::Refused(_)) {
+        lane.spare.push(index);
+    }
+    Ok(matches!(answer, Answer::Promise(_)))
+}
+
+/// A plain wallet's transaction. It is looked up after the next kill, or at the end.
+async fn by_wallet(s: &Shared, lane: &mut Lane) -> Result<bool> {
+    let (index, wallet) = s.wallet(lane).await?;
+    let (asked, tx) = ask::ask(&wallet, index, 0, 0, 1, Fees::default())?;
+    let asked = Asked { secured: room::is_secured(index), request: ask::wallet_request(&tx.raw)?, ..asked };
+    s.oracle.lock().await.asking(&asked);
+    let answer = ask::send(&s.gateway, &asked.request, PATIENCE).await;
+    let mut sent = s.sent.lock().await;
+    let acknowledged = match answer {
+        Answer::Refused(code) => {
+            lane.spare.push(index);
+            s.oracle.lock().await.wallet_answered(&asked.request, Some(&code));
+            return Ok(false);
+        }
+        Answer::Promise(bytes) => {
+            if let Some(what) = wrong_hash(&bytes, tx.hash) {
+                s.oracle.lock().await.fault(Kind::Invalid, what);
+            }
+            true
+        }
+        Answer::Nothing => false,
+    };
+    sent.push(Sent { sender: index, tx, acknowledged });
+    Ok(acknowledged)
+}
+
+/// What is wrong with the answer to a wallet, which is the transaction's hash.
+pub fn wrong_hash(answer: &Bytes, hash: B256) -> Option<String> {
+    let told = serde_json::from_slice::<B256>(answer);
+    (told.as_ref().ok() != Some(&hash))
+        .then(|| format!("tx {hash}: a wallet was told {}", String::from_utf8_lossy(answer)))
+}
+
+/// Three nonces of a new sender, one after another, for slots that do not go back.
+async fn chain(s: &Shared, lane: &mut Lane, slots: [u64; 2]) -> Result<bool> {
+    let (index, wallet) = s.wallet(lane).await?;
+    for (nonce, slot) in [(0, slots[0]), (1, slots[0]), (2, slots[1])] {
+        let (asked, _) = ask::ask(&wallet, index, nonce, slot, 1, Fees::default())?;
+        let answer = s.send(Asked { secured: room::is_secured(index), ..asked }, true).await;
+        if !matches!(answer, Answer::Promise(_)) {
+            return Ok(nonce > 0);
+        }
+    }
+    Ok(true)
+}
+
+/// One transaction for two slots: it will be in the first, and the second is kept early.
+async fn twice(s: &Shared, lane: &mut Lane, slot: u64, other: u64) -> Result<bool> {
+    let (index, wallet) = s.wallet(lane).await?;
+    let mut won = false;
+    for slot in [slot, other] {
+        let (asked, _) = ask::ask(&wallet, index, 0, slot, 1, Fees::default())?;
+        won |= matches!(s.send(Asked { secured: room::is_secured(index), ..asked }, true).await, Answer::Promise(_));
+    }
+    Ok(won)
 }
 
 /// Two transactions of one nonce, at the same time. Says whether one was promised.
-async fn two_faced(s: &Shared, slot: u64, other_slot: u64) -> Result<bool> {
-    let index = s.next_sender.fetch_add(1, Ordering::Relaxed);
-    let wallet = Wallet::nth(index, s.chain_id)?;
-    let (mut a, _) = ask::ask(&wallet, index, 0, slot, 1, Fees::default())?;
-    let (mut b, _) = ask::ask(&wallet, index, 0, other_slot, 2, Fees::default())?;
-    (a.contested, b.contested) = (true, true);
-    let (x, y) = tokio::join!(ask::send(&s.gateway, &a.request, PATIENCE), ask::send(&s.gateway, &b.request, PATIENCE));
-    let won = [&x, &y].iter().any(|r| matches!(r, Answer::Promise(_)));
-    let mut oracle = s.oracle.lock().await;
-    oracle.take(a, x);
-    oracle.take(b, y);
-    Ok(won)
+async fn two_faced(s: &Shared, lane: &mut Lane, slot: u64, other_slot: u64) -> Result<bool> {
+    let (index, wallet) = s.wallet(lane).await?;
+    let secured = room::is_secured(index);
+    let (a, _) = ask::ask(&wallet, index, 0, slot, 1, Fees::default())?;
+    let (b, _) = ask::ask(&wallet, index, 0, other_slot, 2, Fees::default())?;
+    let [a, b] = [a, b].map(|asked| Asked { contested: true, secured, ..asked });
+    let (x, y) = tokio::join!(s.send(a, false), s.send(b, false));
+    Ok([&x, &y].iter().any(|r| matches!(r, Answer::Promise(_))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_never_share_a_sender_and_take_a_refused_one_again() {
+        let mut lanes: Vec<Lane> = (0..=CLIENTS).map(|next| Lane { next, spare: Vec::new() }).collect();
+        let mut all: Vec<u32> = (0..10).flat_map(|_| lanes.iter_mut().map(Lane::take).collect::<Vec<_>>()).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..10 * (CLIENTS + 1)).collect::<Vec<_>>());
+        lanes[3].spare.push(3);
+        assert_eq!(lanes[3].take(), 3);
+    }
+
+    #[test]
+    fn a_wallet_must_be_told_its_transactions_hash() {
+        let hash = B256::repeat_byte(5);
+        assert_eq!(wrong_hash(&Bytes::from(format!("\"{hash}\"").into_bytes()), hash), None);
+        for wrong in [format!("\"{}\"", B256::ZERO), "true".into(), "\"0x\"".into()] {
+            assert!(wrong_hash(&Bytes::from(String::into_bytes(wrong)), hash).is_some());
+        }
+    }
+
+    #[test]
+    fn two_thousand_rounds_have_senders_enough_and_no_more_than_a_devnet_carries() {
+        // Most promises a round: the room of a slot over its rounds, and what a kill cuts off.
+        let a_round = room::ROOM.count / 6 + u64::from(CLIENTS) + 1;
+        assert!(u64::from(accounts(2_000)) > 2_000 * a_round && accounts(2_000) < 500_000);
+    }
 }

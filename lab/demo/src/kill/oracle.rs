@@ -1,7 +1,15 @@
 //! What clients received, and whether it can all be true. It knows nothing of the host's inside.
 
+mod fault;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use fault::Kind;
+
+use super::room::Used;
 use alloy_primitives::{B256, Bytes};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use tandem_journal::RoomLimits;
 
 /// What somebody asked for: one transaction of a sender's nonce, for one slot.
 #[derive(Clone, Debug)]
@@ -16,8 +24,14 @@ pub struct Asked {
     pub tx_hash: B256,
     /// Gas limit.
     pub gas: u64,
+    /// Bytes of the transaction.
+    pub size: u64,
+    /// Whether the sender has a deposit.
+    pub secured: bool,
     /// The request, byte for byte.
     pub request: Bytes,
+    /// Fabric's hash of it.
+    pub request_hash: B256,
     /// Whether another client asks for another transaction of the same nonce.
     pub contested: bool,
 }
@@ -42,25 +56,46 @@ pub struct Held {
     pub answer: Bytes,
 }
 
+/// Refusals that say that something else is promised for the nonce, or that an earlier one is not.
+const TAKEN: [&str; 3] = ["conflict", "nonce-taken", "nonce-gap"];
+/// Refusals for want of room.
+const NO_ROOM: [&str; 2] = ["slot-full", "exhausted"];
+/// Refusals because the slot's cut-off is over or too near.
+const TOO_LATE: [&str; 4] = ["closed", "slot-closed", "slot-closing", "slot-past"];
+
 /// Everything that clients received.
 #[derive(Debug, Default)]
 pub struct Oracle {
     held: Vec<Held>,
     by_request: HashMap<Bytes, usize>,
     by_scope: HashMap<(u32, u64), HashSet<B256>>,
+    used: BTreeMap<u64, Used>,
+    asking: HashMap<Bytes, Asked>,
     unanswered: HashMap<Bytes, Asked>,
     /// Requests that lost against another transaction of their nonce: after a kill they are asked again
     /// first. Where a promise was spoken and not recorded, one of them is now promised too.
     losers: Vec<Asked>,
+    lost_once: HashSet<Bytes>,
+    /// Nonces for which something was refused since something else is promised: what, must be known in
+    /// the end.
+    taken: BTreeSet<(u32, u64)>,
+    /// The newest final slot, where the chain is watched.
+    finalized: Option<u64>,
     refusals: BTreeMap<String, u64>,
     honest: (u64, u64),
     faults: Vec<String>,
+    kinds: BTreeMap<Kind, usize>,
 }
 
 impl Oracle {
-    /// Takes down an answer. `after_recovery` says that the host was ready the whole time, so that an
-    /// honest request had to succeed.
+    /// Takes down that something is being asked for: until it is answered it may hold room.
+    pub fn asking(&mut self, asked: &Asked) {
+        self.asking.insert(asked.request.clone(), asked.clone());
+    }
+
+    /// Takes down an answer.
     pub fn take(&mut self, asked: Asked, answer: Answer) {
+        self.asking.remove(&asked.request);
         match answer {
             Answer::Nothing => {
                 if !self.by_request.contains_key(&asked.request) {
@@ -75,17 +110,37 @@ impl Oracle {
         }
     }
 
+    /// Ends what [`Oracle::asking`] began for a wallet, with its refusal or once its slot is known.
+    pub fn wallet_answered(&mut self, request: &Bytes, refused: Option<&str>) {
+        self.asking.remove(request);
+        if let Some(code) = refused {
+            *self.refusals.entry(code.to_owned()).or_default() += 1;
+        }
+    }
+
     fn refused(&mut self, asked: &Asked, code: &str) {
-        self.unanswered.remove(&asked.request);
-        if asked.contested {
+        let was_unanswered = self.unanswered.remove(&asked.request).is_some();
+        let taken = TAKEN.contains(&code);
+        if asked.contested && self.lost_once.insert(asked.request.clone()) {
             self.losers.push(asked.clone());
         }
+        if taken && asked.contested {
+            self.taken.insert((asked.sender, asked.nonce));
+        }
         if let Some(i) = self.by_request.get(&asked.request) {
-            // Below the floor a promise is told as expired, with its fate; nothing else may refuse it.
-            if code != "expired" {
+            // Below the floor a promise is told as expired, with its fate; nothing else may refuse it, and
+            // nothing above the newest final slot lies below the floor.
+            if code != "expired" || self.finalized.is_some_and(|f| asked.slot > f) {
                 let first = &self.held[*i].asked;
-                self.faults.push(format!("slot {} tx {}: promised, then refused as {code}", first.slot, first.tx_hash));
+                let what = format!("slot {} tx {}: promised, then refused as {code}", first.slot, first.tx_hash);
+                self.fault(Kind::Forgotten, what);
             }
+        } else if was_unanswered && taken && !asked.contested {
+            let what = format!(
+                "sender {} nonce {}: not answered, then refused as {code}, and nobody asked for anything else",
+                asked.sender, asked.nonce
+            );
+            self.fault(Kind::Denied, what);
         }
     }
 
@@ -93,20 +148,42 @@ impl Oracle {
         self.unanswered.remove(&asked.request);
         if let Some(i) = self.by_request.get(&asked.request) {
             if self.held[*i].answer != bytes {
-                self.faults.push(format!("slot {} tx {}: repeated, and other bytes came", asked.slot, asked.tx_hash));
+                let what = format!("slot {} tx {}: repeated, and other bytes came", asked.slot, asked.tx_hash);
+                self.fault(Kind::Changed, what);
             }
             return;
         }
         let scope = self.by_scope.entry((asked.sender, asked.nonce)).or_default();
-        scope.insert(asked.tx_hash);
-        if scope.len() > 1 {
-            self.faults.push(format!(
-                "sender {} nonce {}: two transactions are promised: {scope:?}",
-                asked.sender, asked.nonce
-            ));
+        if scope.insert(asked.tx_hash) && scope.len() > 1 {
+            let what =
+                format!("sender {} nonce {}: two transactions are promised: {scope:?}", asked.sender, asked.nonce);
+            self.fault(Kind::Double, what);
         }
+        let used = self.used.entry(asked.slot).or_default();
+        *used = used.with(&asked);
         self.by_request.insert(asked.request.clone(), self.held.len());
         self.held.push(Held { asked, answer: bytes });
+    }
+
+    /// Whether an honest request could meet this refusal: for want of room only if all that is promised or
+    /// may be for the slot fills it, `late` if its cut-off is over, `blind` if the host came back too
+    /// shortly before it.
+    pub fn is_fair(&self, asked: &Asked, code: &str, (late, blind): (bool, bool), room: &RoomLimits) -> bool {
+        match code {
+            c if NO_ROOM.contains(&c) => self.may_be_used(asked).full_for(asked, room).is_some(),
+            c if TOO_LATE.contains(&c) => late,
+            "host-starting" => blind,
+            _ => false,
+        }
+    }
+
+    /// What a slot's promises may use at most besides this one: those that are held, and those that were
+    /// not answered.
+    fn may_be_used(&self, by: &Asked) -> Used {
+        let held = self.used.get(&by.slot).copied().unwrap_or_default();
+        let open = self.unanswered.values().chain(self.asking.values()).filter(|a| a.request != by.request);
+        // A wallet's request is for no slot (0) until it is answered, so it may be for each.
+        open.filter(|a| a.slot == by.slot || a.slot == 0).fold(held, Used::with)
     }
 
     /// Counts an honest, uncontested request to a ready host, and whether it succeeded.
@@ -140,9 +217,15 @@ impl Oracle {
         &self.refusals
     }
 
-    /// Takes down a contradiction that was seen elsewhere.
-    pub fn fault(&mut self, fault: String) {
-        self.faults.push(fault);
+    /// Tells the newest final slot.
+    pub fn finalized(&mut self, slot: u64) {
+        self.finalized = Some(slot);
+    }
+
+    /// Takes down a contradiction.
+    pub fn fault(&mut self, kind: Kind, what: String) {
+        *self.kinds.entry(kind).or_default() += 1;
+        self.faults.push(format!("{kind}: {what}"));
     }
 
     /// Contradictions found so far.
@@ -150,88 +233,58 @@ impl Oracle {
         &self.faults
     }
 
-    /// Checks that no slot's promises use more than its room.
-    pub fn check_room(&mut self, gas_room: u64) {
-        let mut used: BTreeMap<u64, (u64, HashSet<B256>)> = BTreeMap::new();
-        for h in &self.held {
-            let (gas, seen) = used.entry(h.asked.slot).or_default();
-            if seen.insert(h.asked.tx_hash) {
-                *gas += h.asked.gas;
+    /// How many there are of each kind.
+    pub fn kinds(&self) -> &BTreeMap<Kind, usize> {
+        &self.kinds
+    }
+
+    /// Checks that no slot's promises use more than its room; says how many slots are full, so that one
+    /// more like their last would not fit, by which pool.
+    pub fn check_room(&mut self, room: &RoomLimits) -> BTreeMap<&'static str, usize> {
+        let mut full: BTreeMap<&'static str, usize> = BTreeMap::new();
+        let over: Vec<String> = self
+            .used
+            .iter()
+            .flat_map(|(slot, used)| used.over(room).into_iter().map(move |o| format!("slot {slot}: {o}")))
+            .collect();
+        let last: BTreeMap<u64, &Asked> = self.held.iter().map(|h| (h.asked.slot, &h.asked)).collect();
+        for (slot, asked) in last {
+            // Without a deposit: the half that they share is the first to end.
+            let next = Asked { secured: false, ..asked.clone() };
+            if let Some(pool) = self.used.get(&slot).and_then(|u| u.full_for(&next, room)) {
+                *full.entry(pool).or_default() += 1;
             }
         }
-        for (slot, (gas, _)) in used {
-            if gas > gas_room {
-                self.faults.push(format!("slot {slot}: {gas} gas promised, the room is {gas_room}"));
+        over.into_iter().for_each(|o| self.fault(Kind::Room, o));
+        full
+    }
+
+    /// The end, after everything was asked for again: nothing may be without its answer, whatever was
+    /// refused for something else must have lost against something that is promised, and no promise may
+    /// hang on a nonce that is not.
+    pub fn close(&mut self) {
+        let mut found = Vec::new();
+        for a in self.unanswered.values() {
+            found.push((Kind::Silent, format!("slot {} tx {}: never answered", a.slot, a.tx_hash)));
+        }
+        for (sender, nonce) in self.taken.iter().filter(|s| !self.by_scope.contains_key(s)) {
+            let what = format!("sender {sender} nonce {nonce}: all were refused for another, and none is promised");
+            found.push((Kind::Denied, what));
+        }
+        let mut first: HashMap<(u32, u64), u64> = HashMap::new();
+        for a in self.held.iter().map(|h| &h.asked) {
+            let slot = first.entry((a.sender, a.nonce)).or_insert(a.slot);
+            *slot = a.slot.min(*slot);
+        }
+        for a in self.held.iter().map(|h| &h.asked).filter(|a| a.nonce > 0) {
+            if first.get(&(a.sender, a.nonce - 1)).is_none_or(|s| *s > a.slot) {
+                let what = format!(
+                    "sender {} nonce {} slot {}: the nonce before it is not promised",
+                    a.sender, a.nonce, a.slot
+                );
+                found.push((Kind::Gap, what));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(nonce: u64, tx: u8, request: &'static str) -> Asked {
-        Asked {
-            sender: 1,
-            nonce,
-            slot: 9,
-            tx_hash: B256::repeat_byte(tx),
-            gas: 21_000,
-            request: Bytes::from_static(request.as_bytes()),
-            contested: false,
-        }
-    }
-    fn promise(s: &'static str) -> Answer {
-        Answer::Promise(Bytes::from_static(s.as_bytes()))
-    }
-
-    #[test]
-    fn two_transactions_promised_for_one_nonce_are_a_fault() {
-        let mut o = Oracle::default();
-        o.take(asked(0, 1, "a"), promise("x"));
-        assert!(o.faults().is_empty());
-        o.take(asked(0, 2, "b"), promise("y"));
-        assert_eq!(o.faults().len(), 1);
-    }
-
-    #[test]
-    fn other_bytes_for_a_repeated_request_are_a_fault_and_the_same_are_none() {
-        let mut o = Oracle::default();
-        o.take(asked(0, 1, "a"), promise("x"));
-        o.take(asked(0, 1, "a"), promise("x"));
-        assert!(o.faults().is_empty());
-        o.take(asked(0, 1, "a"), promise("z"));
-        assert_eq!(o.faults().len(), 1);
-    }
-
-    #[test]
-    fn a_promise_that_is_refused_later_is_a_fault_unless_it_expired() {
-        let mut o = Oracle::default();
-        o.take(asked(0, 1, "a"), promise("x"));
-        o.take(asked(0, 1, "a"), Answer::Refused("expired".into()));
-        assert!(o.faults().is_empty());
-        o.take(asked(0, 1, "a"), Answer::Refused("conflict".into()));
-        assert_eq!(o.faults().len(), 1);
-    }
-
-    #[test]
-    fn more_gas_than_the_room_is_a_fault() {
-        let mut o = Oracle::default();
-        o.take(asked(0, 1, "a"), promise("x"));
-        o.take(asked(1, 2, "b"), promise("y"));
-        o.check_room(42_000);
-        assert!(o.faults().is_empty());
-        o.check_room(41_999);
-        assert_eq!(o.faults().len(), 1);
-    }
-
-    #[test]
-    fn what_was_not_answered_is_asked_again_until_it_is() {
-        let mut o = Oracle::default();
-        o.take(asked(0, 1, "a"), Answer::Nothing);
-        assert_eq!(o.unanswered().len(), 1);
-        o.take(asked(0, 1, "a"), promise("x"));
-        assert!(o.unanswered().is_empty());
+        found.into_iter().for_each(|(kind, what)| self.fault(kind, what));
     }
 }
