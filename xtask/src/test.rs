@@ -5,10 +5,10 @@ use anyhow::{Context, Result, bail};
 use std::process::Command;
 
 /// The stages, in the order in which they run.
-pub const STAGES: [&str; 10] =
-    ["format", "house", "lint", "licences", "unit", "docs", "kill", "demo", "bench", "browser"];
+pub const STAGES: [&str; 11] =
+    ["format", "house", "lint", "licences", "unit", "docs", "interop", "kill", "demo", "bench", "browser"];
 /// Stages that build something.
-const BUILD: [&str; 7] = ["lint", "unit", "docs", "kill", "demo", "bench", "browser"];
+const BUILD: [&str; 8] = ["lint", "unit", "docs", "interop", "kill", "demo", "bench", "browser"];
 
 /// Options of the tests.
 #[derive(clap::Args)]
@@ -16,7 +16,8 @@ pub struct Args {
     /// A test whose packages are missing fails instead of being named as not run.
     #[arg(long)]
     ci: bool,
-    /// Only the stages whose name begins so: format, house, lint, licences, unit, docs, kill, demo, bench, browser.
+    /// Only the stages whose name begins so: format, house, lint, licences, unit, docs, interop, kill, demo, bench,
+    /// browser.
     #[arg(long, value_name = "STAGE")]
     only: Option<String>,
     /// Kill rounds against the real process.
@@ -74,6 +75,7 @@ fn stage(name: &str, kill_rounds: u32) -> Outcome {
         "licences" => licences(),
         "unit" => cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]),
         "docs" => docs(),
+        "interop" => interop(),
         "kill" => kill_loop(kill_rounds),
         "demo" => demo(),
         "bench" => bench(),
@@ -195,6 +197,17 @@ fn check_bench(text: &str) -> Result<()> {
     anyhow::ensure!(above(&row["value"]) && above(&row["ratio"]) && above(&row["samples"]), "nothing was measured");
     anyhow::ensure!(above(&row["against"]["value"]), "the peer was not measured");
     Ok(())
+}
+
+/// The devnet against other software: what geth, foundry and viem say to it.
+fn interop() -> Result<()> {
+    let mut c = run::cargo();
+    c.args(["test", "--package", "tandem-devnet", "--test", "interop", "--", "--ignored", "--nocapture"])
+        // Each starts servers of its own, and most a geth: one after the other on two cores.
+        .arg("--test-threads=1")
+        .env("TANDEM_GETH", peers::geth())
+        .env("TANDEM_NPM", cache::npm());
+    run::run("interop", &mut c)
 }
 
 fn browser() -> Result<()> {

@@ -20,10 +20,10 @@ mod ledger;
 mod module;
 #[path = "promises/proxy.rs"]
 mod proxy;
-#[path = "promises/reload.rs"]
-mod reload;
 #[path = "promises/relays.rs"]
 mod relays;
+#[path = "promises/reload.rs"]
+mod reload;
 #[path = "promises/reorg.rs"]
 mod reorg;
 #[path = "promises/steering.rs"]

@@ -75,12 +75,7 @@ impl Backend for House {
     async fn request(&self, request: Request) -> Result<Reply, Refusal> {
         let since = Instant::now();
         let method = request.method.clone();
-        let module = self.shared.host.answers(&method);
-        let reply = self.shared.host.request(&method, request).await;
-        if let Some(module) = module {
-            self.shared.answered(&module, u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
-        }
-        let reply = reply?;
+        let reply = self.shared.host.request(&method, request).await?;
         self.note(&method, &reply, since);
         Ok(reply)
     }
