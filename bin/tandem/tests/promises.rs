@@ -8,6 +8,8 @@
 mod desk;
 #[path = "promises/fates.rs"]
 mod fates;
+#[path = "promises/flood.rs"]
+mod flood;
 #[path = "promises/kills.rs"]
 mod kills;
 #[path = "promises/module.rs"]

@@ -34,6 +34,13 @@ pub async fn run(path: &Path) -> Result<()> {
             Err(e) => fault(format!("[nodes.{i}] {e:#}")),
         }
     }
+    // Own blocks are built and checked by the first node alone.
+    if let Some(node) = config.nodes.first() {
+        match check_engine(&config, node).await {
+            Ok(line) => println!("ok    nodes[0] {line}"),
+            Err(e) => fault(format!("[nodes.0.engine] {e:#}")),
+        }
+    }
     print_flags(&config);
     if faults > 0 {
         bail!("{faults} to mend before `tandem run`");
@@ -52,6 +59,37 @@ async fn check_node(config: &Config, node: &crate::config::NodeConfig) -> Result
     let simulated = if spec.devnet { ", a simulated devnet" } else { "" };
     let versions = format!("{} and {}", execution.client_version().await?, beacon.version().await?);
     Ok(format!("chain {}{simulated}: {versions}", spec.chain_id))
+}
+
+/// How own blocks can be built and checked.
+async fn check_engine(config: &Config, node: &crate::config::NodeConfig) -> Result<String> {
+    let (execution, _) = chain::connect(config, node)?;
+    let asked = execution.call::<serde_json::Value>("testing_buildBlockV1", serde_json::json!([])).await;
+    let builds = match asked {
+        Err(e) if e.is_unsupported() => false,
+        // Without parameters it is refused; that it is known is all that matters.
+        Err(tandem_node::NodeError::Rpc { .. }) | Ok(_) => true,
+        Err(e) => return Err(e.into()),
+    };
+    let Some(engine) = chain::engine(config, node)? else {
+        if !builds {
+            bail!(
+                "the execution client does not have `testing_buildBlockV1`, and without its engine endpoint a block \
+                 from `eth_simulateV1` is not offered: no promise could be kept. Remedy: set `engine` and `jwt`, or \
+                 enable the client's `testing` namespace"
+            );
+        }
+        return Ok("has no `engine`: own blocks are offered only where the client builds them itself, on its head. \
+                   Set `engine` and `jwt` so that late heads are covered, too"
+            .into());
+    };
+    // Every authenticated port must serve this method; a wrong secret is refused.
+    let (have, want) = (engine.chain_id().await?, execution.chain_id().await?);
+    if have != want {
+        bail!("the engine endpoint is on chain {have}, the execution client on {want}");
+    }
+    let how = if builds { "`testing_buildBlockV1` or `eth_simulateV1`" } else { "`eth_simulateV1`" };
+    Ok(format!("own blocks come from {how} and are offered after the engine endpoint's VALID"))
 }
 
 /// The flags that make a beacon node and its validator client ask this host for blocks.
