@@ -12,6 +12,8 @@ mod cli;
 mod desk;
 #[path = "promises/fates.rs"]
 mod fates;
+#[path = "promises/flood.rs"]
+mod flood;
 #[path = "promises/kills.rs"]
 mod kills;
 #[path = "promises/ledger.rs"]

@@ -28,6 +28,10 @@ pub async fn run(path: &Path) -> Result<()> {
     for (i, node) in file.config.nodes.iter().enumerate() {
         found.push(check_node(&file.config, i, node).await);
     }
+    // Own blocks are built and checked by the first node alone.
+    if let Some(node) = file.config.nodes.first() {
+        found.push(check_engine(&file.config, node).await);
+    }
     for (i, relay) in file.config.blocks.relays.iter().enumerate() {
         found.push(check_relay(i, &relay.name, &relay.url).await);
     }
@@ -144,6 +148,42 @@ async fn check_relay(i: usize, name: &str, url: &str) -> Found {
         Ok(()) => Ok(format!("relay {name} answers")),
         Err(e) => Err(fault(e.to_string(), "mend its address, or take it out until it answers")),
     }
+}
+
+/// How own blocks can be built and checked.
+async fn check_engine(config: &Config, node: &crate::config::NodeConfig) -> Found {
+    let fault = |why: String, remedy: &str| Rejection::new("nodes[0].engine", why, remedy);
+    let reached = |e: String| fault(e, "start the execution client, or mend `engine` and `jwt`");
+    let (execution, _) = chain::connect(config, node).map_err(|e| reached(format!("{e:#}")))?;
+    let asked = execution.call::<serde_json::Value>("testing_buildBlockV1", serde_json::json!([])).await;
+    let builds = match asked {
+        Err(e) if e.is_unsupported() => false,
+        // Without parameters it is refused; that it is known is all that matters.
+        Err(tandem_node::NodeError::Rpc { .. }) | Ok(_) => true,
+        Err(e) => return Err(reached(e.to_string())),
+    };
+    let Some(engine) = chain::engine(config, node).map_err(|e| reached(format!("{e:#}")))? else {
+        return match builds {
+            true => Ok("nodes[0] has no `engine`: own blocks are offered only where the client builds them itself, on its \
+                        head. Set `engine` and `jwt` so that late heads are covered, too"
+                .into()),
+            false => Err(fault(
+                "the execution client does not have `testing_buildBlockV1`, and without its engine endpoint a block from \
+                 `eth_simulateV1` is not offered: no promise could be kept"
+                    .into(),
+                "set `engine` and `jwt`, or enable the client's `testing` namespace",
+            )),
+        };
+    };
+    // Every authenticated port must serve this method; a wrong secret is refused.
+    let have = engine.chain_id().await.map_err(|e| reached(e.to_string()))?;
+    let want = execution.chain_id().await.map_err(|e| reached(e.to_string()))?;
+    if have != want {
+        let why = format!("the engine endpoint is on chain {have}, the execution client on {want}");
+        return Err(fault(why, "let both be of one client"));
+    }
+    let how = if builds { "`testing_buildBlockV1` or `eth_simulateV1`" } else { "`eth_simulateV1`" };
+    Ok(format!("nodes[0] own blocks come from {how} and are offered after the engine endpoint's VALID"))
 }
 
 /// The flags that make a beacon node and its validator client ask this host for blocks.

@@ -9,6 +9,9 @@ use tandem_node::{Endpoint, Relay};
 /// The annotated example: what `init` writes is this, with the nodes and addresses filled in.
 const EXAMPLE: &str = include_str!("../../../../docs/tandem.example.toml");
 
+/// The line that `--devnet` fills in.
+const ENGINE: &str = "#: engine = \"http://127.0.0.1:8551\"";
+
 /// Writes the folder; nothing that exists is overwritten.
 ///
 /// # Errors
@@ -76,6 +79,10 @@ fn config(args: &Init, execution: &str, beacon: &str) -> Result<String> {
         .replace("\"http://127.0.0.1:5052\"", &quoted(beacon))
         .replace("\"127.0.0.1:18650\"", &quoted(&args.gateway.to_string()))
         .replace("\"127.0.0.1:18550\"", &quoted(&args.builder.to_string()));
+    if args.devnet.is_some() {
+        // The devnet serves `engine_newPayloadV4` at the same address, without a secret.
+        text = text.replace(ENGINE, &format!("engine = {}", quoted(execution)));
+    }
     for (i, relay) in args.relay.iter().enumerate() {
         let (url, constraints) = match relay.strip_suffix("+constraints") {
             Some(url) => (url, true),
@@ -142,4 +149,29 @@ fn range(s: &str) -> Result<(u32, u32)> {
         bail!("--validators {s}: give FIRST-LAST, at most 10,000");
     }
     Ok((a, b))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        init: Init,
+    }
+
+    fn text(line: &[&str]) -> toml::Table {
+        let args = Line::parse_from([&["init"], line].concat()).init;
+        config(&args, "http://127.0.0.1:4000", "http://127.0.0.1:4001").unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn for_the_devnet_the_engine_endpoint_is_its_execution_port_and_for_others_it_is_left_to_the_operator() {
+        let devnet = text(&["--devnet", "http://127.0.0.1:4001"]);
+        assert_eq!(devnet["nodes"][0]["engine"], devnet["nodes"][0]["execution"]);
+        assert!(text(&[])["nodes"][0].get("engine").is_none());
+    }
 }

@@ -46,7 +46,12 @@ pub struct NodeConfig {
     pub execution: Endpoint,
     /// The beacon node's API.
     pub beacon: Endpoint,
-    /// File with the hex secret, where the execution client's port wants a JWT.
+    /// The execution client's authenticated port with the Engine API: asked whether an own payload is
+    /// VALID before it is offered. Without it nothing that was assembled from a simulation is offered.
+    #[serde(default)]
+    pub engine: Option<Endpoint>,
+    /// File with the hex secret of the authenticated port: of `engine`, or of `execution` where there is
+    /// no `engine`.
     #[serde(default)]
     pub jwt: Option<PathBuf>,
 }

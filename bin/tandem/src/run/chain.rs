@@ -15,10 +15,8 @@ const PIN: &str = "chain.json";
 pub struct Chain {
     /// The chain.
     pub spec: ChainSpec,
-    /// Execution clients, the first asked first.
+    /// Execution clients, the first asked first. What keeps promises has its own.
     pub execution: Vec<ExecutionNode>,
-    /// Beacon nodes, the first asked first.
-    pub beacon: Vec<BeaconNode>,
 }
 
 impl Chain {
@@ -48,17 +46,17 @@ impl Chain {
                 }
             }
         }
-        Ok(Self { spec, execution, beacon })
+        Ok(Self { spec, execution })
     }
 }
 
-/// Clients of one pair of nodes.
+/// Clients of one pair of nodes, with connections and bounds of their own.
 ///
 /// # Errors
 /// For addresses or secrets that make no sense.
 pub fn connect(config: &Config, node: &NodeConfig) -> Result<(ExecutionNode, BeaconNode)> {
     let mut execution = ExecutionNode::at(node.execution.clone(), config.limits)?;
-    if let Some(path) = &node.jwt {
+    if let (Some(path), None) = (&node.jwt, &node.engine) {
         execution = execution.with_jwt(JwtSecret::read(path)?);
     }
     Ok((execution, BeaconNode::at(node.beacon.clone(), config.limits)?))
@@ -79,6 +77,23 @@ pub fn forks_fit(config: &Config, spec: &ChainSpec) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A client of the Engine API, where there is one: a port of its own, or `execution` itself.
+///
+/// # Errors
+/// For addresses or secrets that make no sense.
+pub fn engine(config: &Config, node: &NodeConfig) -> Result<Option<ExecutionNode>> {
+    let at = match (&node.engine, &node.jwt) {
+        (Some(engine), _) => engine,
+        (None, Some(_)) => &node.execution,
+        (None, None) => return Ok(None),
+    };
+    let client = ExecutionNode::at(at.clone(), config.limits)?;
+    Ok(Some(match &node.jwt {
+        Some(path) => client.with_jwt(JwtSecret::read(path)?),
+        None => client,
+    }))
 }
 
 async fn learn(execution: &ExecutionNode, beacon: &BeaconNode) -> Result<ChainSpec> {

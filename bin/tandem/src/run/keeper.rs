@@ -1,13 +1,22 @@
 //! The floor that keeps promises, on threads of its own: the feed, blocks, and the Builder API.
+//!
+//! It has its own clients of the operator's nodes and its own account reader, too: however many calls
+//! the gateway passes on and however many accounts modules read, no due walk and no build waits for
+//! their places.
 
-use super::{SystemClock, chain::Chain, door::Doorway};
-use crate::config::Config;
-use anyhow::{Context, Result, anyhow};
+use super::{
+    SystemClock,
+    chain::{self, Chain},
+    door::Doorway,
+};
+use crate::config::{Config, NodeConfig};
+use anyhow::{Context, Result, anyhow, bail};
 use std::{sync::Arc, time::Duration};
-use tandem_blocks::{Blocks, Deps, adapters};
+use tandem_blocks::{Blocks, Deps, adapters, own_block::Validator};
 use tandem_builder::BuilderServer;
 use tandem_feed::Feed;
-use tandem_state::ChainState;
+use tandem_node::BeaconNode;
+use tandem_state::{ChainState, Rpc};
 use tandem_types::ChainSpec;
 use tokio::sync::watch;
 
@@ -17,7 +26,7 @@ pub struct Keeper {
     pub blocks: Blocks,
     /// The chain feed.
     pub feed: Feed,
-    /// The head's state.
+    /// The head's state, for modules and pages: on the caller's threads and clients.
     pub state: Arc<ChainState>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -25,7 +34,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the threads and waits until seals that are overdue are written and the Builder API listens.
+    /// Starts the threads, on a runtime whose own reads do not matter to them, and waits until seals that are overdue are written and the Builder API listens.
     ///
     /// # Errors
     /// If blocks or the Builder API can not be opened.
@@ -33,8 +42,11 @@ impl Keeper {
         let (stop, stopped) = watch::channel(false);
         let (send, receive) = std::sync::mpsc::sync_channel(1);
         let (config, spec) = (config.clone(), chain.spec);
-        let (execution, beacon) = (chain.execution.clone(), chain.beacon.clone());
-        let door = door.clone();
+        let (door, heads) = (door.clone(), tokio::runtime::Handle::current());
+        let rpc: Arc<dyn Rpc> = Arc::new(chain.execution[0].rpc().clone());
+        let state = ChainState::new(rpc, spec.chain_id, config.state.clone()).sharing(door.senders.clone());
+        let state = Arc::new(state);
+        let followed = state.clone();
         let thread = std::thread::Builder::new().name("tandem-keeper".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
@@ -46,7 +58,10 @@ impl Keeper {
                 Err(e) => return drop(send.send(Err(anyhow!(e)))),
             };
             runtime.block_on(async {
-                let opened = open(&config, spec, &execution, &beacon, &door).await;
+                let opened = open(&config, spec, &door).await;
+                if let Ok((_, feed, _)) = &opened {
+                    heads.spawn(super::pumps::feed_state(feed.clone(), followed));
+                }
                 let failed = opened.is_err();
                 if send.send(opened).is_ok() && !failed {
                     let mut stopped = stopped;
@@ -55,7 +70,7 @@ impl Keeper {
                 }
             });
         })?;
-        let (blocks, feed, state, builder) = receive.recv().context("the keeper's thread ended")??;
+        let (blocks, feed, builder) = receive.recv().context("the keeper's thread ended")??;
         Ok(Self { blocks, feed, state, stop, thread: Some(thread), builder })
     }
 
@@ -77,19 +92,19 @@ impl Keeper {
     }
 }
 
-type Opened = (Blocks, Feed, Arc<ChainState>, BuilderServer);
+type Opened = (Blocks, Feed, BuilderServer);
 
-async fn open(
-    config: &Config,
-    spec: ChainSpec,
-    execution: &[tandem_node::ExecutionNode],
-    beacon: &[tandem_node::BeaconNode],
-    door: &Doorway,
-) -> Result<Opened> {
-    let (first, first_beacon) = (&execution[0], &beacon[0]);
-    let rpc: Arc<dyn tandem_state::Rpc> = Arc::new(first.rpc().clone());
-    let state = ChainState::new(Arc::clone(&rpc), spec.chain_id, config.state.clone()).sharing(door.senders.clone());
-    let state = Arc::new(state);
+/// Accounts that are kept for blocks: a slot's senders on a few parents.
+const ACCOUNTS: usize = 2_048;
+
+async fn open(config: &Config, spec: ChainSpec, door: &Doorway) -> Result<Opened> {
+    let pairs = config.nodes.iter().map(|n| chain::connect(config, n)).collect::<Result<Vec<_>>>()?;
+    let beacon: Vec<BeaconNode> = pairs.iter().map(|(_, b)| b.clone()).collect();
+    let (Some((first, first_beacon)), Some(node)) = (pairs.first(), config.nodes.first()) else {
+        bail!("no node is configured");
+    };
+    let rpc: Arc<dyn Rpc> = Arc::new(first.rpc().clone());
+    let own = tandem_state::Config { accounts: ACCOUNTS, ..config.state.clone() };
     let record = Some(config.paths.data.join("feed.json"));
     let feed = Feed::start(first_beacon.clone(), first.clone(), spec, config.feed, record)?;
     let deps = Deps {
@@ -97,26 +112,35 @@ async fn open(
         clock: Arc::new(SystemClock),
         door: door.house.clone(),
         bid_key: door.bid_key.clone(),
+        validator: validator(config, node)?,
+        accounts: Arc::new(ChainState::new(rpc.clone(), spec.chain_id, own)),
         rpc,
-        validator: None,
-        accounts: state.clone(),
-        beacons: beacons(config, beacon),
+        beacons: beacons(config, &beacon),
         relays: relays(config)?,
         dir: config.paths.data.join("blocks"),
     };
     let blocks = Blocks::start(deps, config.blocks.clone()).await?;
     beacon.iter().for_each(|b| blocks.follow_attributes(b.clone()));
     blocks.follow_feed(feed.clone());
-    tokio::spawn(super::pumps::feed_state(feed.clone(), state.clone()));
     let signer = Arc::clone(&door.signer);
     let served: tandem_builder::Served = Arc::new(move |key| signer.serves(key));
     let builder = BuilderServer::start(config.builder.clone(), Arc::new(blocks.clone()), served)?;
-    Ok((blocks, feed, state, builder))
+    Ok((blocks, feed, builder))
 }
 
-fn beacons(config: &Config, nodes: &[tandem_node::BeaconNode]) -> Vec<Arc<dyn tandem_blocks::ports::Beacon>> {
+fn validator(config: &Config, node: &NodeConfig) -> Result<Option<Arc<dyn Validator>>> {
+    let engine = chain::engine(config, node)?;
+    if engine.is_none() {
+        tracing::warn!(
+            "nodes[0] has no `engine`: an own block is offered only where the execution client builds it itself"
+        );
+    }
+    Ok(engine.map(|e| Arc::new(e) as Arc<dyn Validator>))
+}
+
+fn beacons(config: &Config, nodes: &[BeaconNode]) -> Vec<Arc<dyn tandem_blocks::ports::Beacon>> {
     let publish = Duration::from_millis(config.blocks.publish_ms);
-    let named = |(i, b): (usize, &tandem_node::BeaconNode)| {
+    let named = |(i, b): (usize, &BeaconNode)| {
         let node = adapters::NamedBeacon::new(format!("beacon-{}", i + 1), b.clone(), publish);
         Arc::new(node) as Arc<dyn tandem_blocks::ports::Beacon>
     };

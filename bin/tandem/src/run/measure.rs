@@ -62,7 +62,9 @@ impl Measured {
         let failing = u64::from(self.ledger.fault().is_some());
         to.gauge("tandem_ledger_failing", "Whether the last write failed: 1 or 0", failing)?;
         let counters = self.ledger.counters();
-        let rows = counters.iter().map(|((m, name), n)| (vec![("module", m.as_str()), ("name", *name)], *n));
+        let rows = counters.iter().flat_map(|(module, named)| {
+            named.iter().map(move |(name, n)| (vec![("module", module.as_str()), ("name", name.as_str())], *n))
+        });
         to.counters("tandem_module_counter", "What modules count by themselves", rows)
     }
 

@@ -55,7 +55,7 @@ async fn at_head(feed: &Feed) -> Option<(Arc<Block>, Subscription)> {
     }
 }
 
-/// Feeds the head's state, on the keeper's threads.
+/// Feeds the head's state.
 pub async fn feed_state(feed: Feed, state: Arc<ChainState>) {
     let Some((head, mut reader)) = at_head(&feed).await else { return };
     apply(&head, &state);

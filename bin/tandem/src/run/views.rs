@@ -29,7 +29,7 @@ use tandem_ledger::Ledger;
 use tandem_module::Slots;
 use tandem_signer::Signer;
 use tandem_state::ChainState;
-use tandem_types::{ChainSpec, ModuleId, Slot, SlotKey};
+use tandem_types::{ChainSpec, Slot, SlotKey};
 
 /// Blocks that are shown: half an hour of mainnet and more.
 const BLOCKS: usize = 256;

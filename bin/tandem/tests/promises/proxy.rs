@@ -18,7 +18,8 @@ pub enum Pass {
     Answer(u16),
 }
 
-/// Decides about each call by its first line, and may take its time.
+/// Decides about each call by its first line and, after a space, the start of its body; and may take
+/// its time.
 pub type Gate = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Pass> + Send>> + Send + Sync>;
 
 /// A running proxy; it ends when this is dropped.
@@ -50,10 +51,14 @@ impl Drop for Proxy {
     }
 }
 
+/// Bytes of a body that the gate is shown: a JSON-RPC call's method is in them.
+const SHOWN: usize = 256;
+
 /// One connection carries one call: the server is asked to close it, and says so to the client.
 async fn one_call(mut client: TcpStream, to: &str, gate: Gate) -> Result<()> {
     let (head, body) = read_call(&mut client).await?;
-    let line = head.lines().next().unwrap_or_default().to_owned();
+    let begins = String::from_utf8_lossy(body.get(..SHOWN).unwrap_or(&body)).into_owned();
+    let line = format!("{} {begins}", head.lines().next().unwrap_or_default());
     if let Pass::Answer(status) = gate(line).await {
         let answer = format!("HTTP/1.1 {status} Simulated\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         client.write_all(answer.as_bytes()).await?;

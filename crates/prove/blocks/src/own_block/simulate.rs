@@ -307,6 +307,39 @@ mod tests {
         assert_ne!(header.transactions_root, B256::repeat_byte(0xee));
     }
 
+    /// The same, without `testing_buildBlockV1`.
+    struct Plain;
+    #[async_trait]
+    impl Rpc for Plain {
+        async fn batch(&self, calls: Vec<Call>) -> Result<Vec<Result<Value, String>>, String> {
+            match calls[0].method {
+                METHOD => Geth(|_| {}).batch(calls).await,
+                other => Ok(vec![Err(format!("error -32601: the method {other} does not exist/is not available"))]),
+            }
+        }
+    }
+    struct Says(Result<bool, String>);
+    #[async_trait]
+    impl crate::own_block::Validator for Says {
+        async fn is_valid(&self, _: &Built, _: B256) -> Result<bool, String> {
+            self.0.clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_simulated_block_is_handed_out_after_the_clients_valid_only() {
+        let build = |says: Option<Result<bool, String>>| async move {
+            let validator = says.map(|s| std::sync::Arc::new(Says(s)) as _);
+            let builder = crate::own_block::BlockBuilder::new(std::sync::Arc::new(Plain), validator, 50_000_000);
+            let outcome = builder.promised(&job(), &[transfer(0)], Instant::now() + Duration::from_secs(60)).await;
+            outcome.map(|o| (o.built.made, o.dropped.len()))
+        };
+        assert!(matches!(build(Some(Ok(true))).await, Ok((Made::Simulated, 0))));
+        assert!(matches!(build(None).await, Err(BuildError::Unchecked)));
+        assert!(matches!(build(Some(Ok(false))).await, Err(BuildError::Differs { field: "validity" })));
+        assert!(matches!(build(Some(Err("silent".into()))).await, Err(BuildError::Node { .. })));
+    }
+
     #[tokio::test]
     async fn a_type_one_transaction_runs_as_type_two_and_gets_its_own_receipt() {
         let access_list = TxEip2930 { chain_id: 1, gas_limit: 21_000, gas_price: 99, ..Default::default() };
