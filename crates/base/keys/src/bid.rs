@@ -12,6 +12,13 @@ pub struct BidKey {
     genesis_fork_version: [u8; 4],
 }
 
+impl zeroize::ZeroizeOnDrop for BidKey {}
+const _: () = {
+    // The marker above holds because what is inside wipes itself.
+    crate::wiped::<BlsSecretKey>();
+    crate::wiped::<BidKey>();
+};
+
 impl BidKey {
     /// Takes a key, for the chain with this genesis fork version.
     pub const fn new(key: BlsSecretKey, genesis_fork_version: [u8; 4]) -> Self {

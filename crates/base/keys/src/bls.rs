@@ -6,13 +6,22 @@ use blst::min_pk::SecretKey;
 use std::fmt;
 use tandem_crypto::bls::DST;
 use tandem_types::{BlsPublicKey, BlsSignature};
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// A BLS12-381 secret key with its public key. Wiped when dropped, and not `Clone`.
 pub struct BlsSecretKey {
     secret: SecretKey,
     public: BlsPublicKey,
 }
+
+/// Held against blst: its secret key has a destructor, which wipes it (`#[zeroize(drop)]`).
+impl ZeroizeOnDrop for BlsSecretKey {}
+const _: () = {
+    const fn wipes<T: zeroize::Zeroize>() {}
+    wipes::<SecretKey>();
+    assert!(std::mem::needs_drop::<SecretKey>(), "blst's secret key is not wiped");
+    crate::wiped::<BlsSecretKey>();
+};
 
 impl BlsSecretKey {
     pub(crate) fn of(secret: SecretKey) -> Self {

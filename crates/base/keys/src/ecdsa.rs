@@ -5,12 +5,32 @@ use alloy_primitives::{Address, B256};
 use secp256k1::{Message, SECP256K1, SecretKey};
 use std::fmt;
 use tandem_crypto::ecdsa::address_of;
+use zeroize::ZeroizeOnDrop;
 
 /// A secp256k1 secret key with its address. Wiped when dropped, and not `Clone`.
+///
+/// The library's own key is `Copy`: each move of one would leave its bytes behind. So it stands in one
+/// place of the heap, behind a type that can not be copied and wipes it.
 pub struct EcdsaSecretKey {
-    secret: SecretKey,
+    secret: Box<Wiped>,
     address: Address,
 }
+
+struct Wiped(SecretKey);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.non_secure_erase();
+    }
+}
+
+impl ZeroizeOnDrop for Wiped {}
+impl ZeroizeOnDrop for EcdsaSecretKey {}
+const _: () = {
+    // The second marker holds because what is inside wipes itself.
+    crate::wiped::<Wiped>();
+    crate::wiped::<EcdsaSecretKey>();
+};
 
 impl EcdsaSecretKey {
     /// From 32 big-endian bytes.
@@ -18,8 +38,8 @@ impl EcdsaSecretKey {
     /// # Errors
     /// [`KeysError::BadSecret`] for zero and for numbers not below the group's order.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeysError> {
-        let secret = SecretKey::from_slice(bytes).map_err(|_| KeysError::BadSecret)?;
-        Ok(Self { address: address_of(&secret.public_key(SECP256K1)), secret })
+        let secret = Box::new(Wiped(SecretKey::from_slice(bytes).map_err(|_| KeysError::BadSecret)?));
+        Ok(Self { address: address_of(&secret.0.public_key(SECP256K1)), secret })
     }
 
     /// A new key of the system's randomness.
@@ -45,18 +65,12 @@ impl EcdsaSecretKey {
     /// Signs a prehash as it is, without prefix: `r ‖ s ‖ v` with low s and v 27 or 28. The same
     /// prehash always gives the same bytes (RFC 6979).
     pub fn sign(&self, prehash: B256) -> [u8; 65] {
-        let signature = SECP256K1.sign_ecdsa_recoverable(&Message::from_digest(prehash.0), &self.secret);
+        let signature = SECP256K1.sign_ecdsa_recoverable(&Message::from_digest(prehash.0), &self.secret.0);
         let (id, r_s) = signature.serialize_compact();
         let mut out = [0u8; 65];
         out[..64].copy_from_slice(&r_s);
         out[64] = 27 + (i32::from(id) & 1) as u8;
         out
-    }
-}
-
-impl Drop for EcdsaSecretKey {
-    fn drop(&mut self) {
-        self.secret.non_secure_erase();
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 use tandem_types::SlotKey;
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// HKDF's salt: what the derivation is for, and its version.
 const SALT: &[u8] = b"tandem/slot-keys/v1";
@@ -22,6 +22,13 @@ const LEN: usize = 32;
 
 /// 32 random bytes from which a host's slot keys are derived. Wiped when dropped.
 pub struct HostSecret(Zeroizing<[u8; LEN]>);
+
+impl ZeroizeOnDrop for HostSecret {}
+const _: () = {
+    // The marker above holds because what is inside wipes itself.
+    crate::wiped::<Zeroizing<[u8; LEN]>>();
+    crate::wiped::<HostSecret>();
+};
 
 impl HostSecret {
     /// A new one of the system's randomness.

@@ -10,6 +10,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+type Cipher = ctr::Ctr128BE<Aes128>;
+
+/// The cipher wipes its key schedule and what is left of its key stream.
+const _: () = crate::wiped::<Cipher>();
+
 /// A keystore's JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Keystore {
@@ -72,9 +77,7 @@ fn checksum(dk: &[u8; 32], message: &[u8]) -> [u8; 32] {
 fn crypt(dk: &[u8; 32], iv: &[u8; 16], data: &mut [u8]) -> Result<(), KeysError> {
     let mut key = Zeroizing::new([0u8; 16]);
     key.copy_from_slice(&dk[..16]);
-    ctr::Ctr128BE::<Aes128>::new((&*key).into(), iv.into())
-        .try_apply_keystream(data)
-        .map_err(|_| malformed("the secret is too long"))
+    Cipher::new((&*key).into(), iv.into()).try_apply_keystream(data).map_err(|_| malformed("the secret is too long"))
 }
 
 impl Keystore {
@@ -131,14 +134,15 @@ impl Keystore {
         let kdf_part = kdf.write()?;
         Kdf::read(&kdf_part)?;
         let dk = kdf.derive(password)?;
-        let mut message = *key.to_bytes();
-        crypt(&dk, iv, &mut message)?;
+        // The secret until it is encrypted in place; if that fails, it must not stay behind.
+        let mut message = key.to_bytes();
+        crypt(&dk, iv, &mut message[..])?;
         let cipher = Part {
             function: "aes-128-ctr".into(),
             params: CipherParams { iv: hex::encode(iv) },
-            message: hex::encode(message),
+            message: hex::encode(&message[..]),
         };
-        let sum = hex::encode(checksum(&dk, &message));
+        let sum = hex::encode(checksum(&dk, &message[..]));
         let checksum = Part { function: "sha256".into(), params: Value::Object(Default::default()), message: sum };
         Ok(Self {
             crypto: Crypto { kdf: kdf_part, checksum, cipher },

@@ -44,6 +44,9 @@ mod kdf;
 pub mod keystore;
 pub mod load;
 
+/// Compiles only for what is wiped when it is dropped.
+const fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+
 pub use bid::BidKey;
 pub use bls::BlsSecretKey;
 pub use ecdsa::EcdsaSecretKey;
@@ -51,3 +54,42 @@ pub use error::KeysError;
 pub use host::HostSecret;
 pub use kdf::Kdf;
 pub use keystore::Keystore;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tandem_types::{BlsPublicKey, Slot, SlotKey};
+
+    /// Every way in which bytes are shown, so that none of them is looked for in vain.
+    fn shown(bytes: &[u8]) -> [String; 4] {
+        let list = format!("{bytes:?}");
+        [hex::encode(bytes), hex::encode_upper(bytes), list.trim_matches(['[', ']']).to_owned(), format!("{bytes:x?}")]
+    }
+
+    #[test]
+    fn no_debug_of_a_secret_shows_it_nor_half_of_it() {
+        let bytes = [0x5a; 32];
+        let host = HostSecret::from_bytes(bytes);
+        let bls = BlsSecretKey::from_bytes(&bytes).unwrap();
+        let ecdsa = EcdsaSecretKey::from_bytes(&bytes).unwrap();
+        let bid = BidKey::new(BlsSecretKey::from_bytes(&bytes).unwrap(), [0; 4]);
+        for form in shown(&bytes[..4]) {
+            for debug in [format!("{host:?}{host:#?}"), format!("{bls:?}{bls:#?}"), format!("{ecdsa:?}{ecdsa:#?}")] {
+                assert!(!debug.contains(&form), "{debug}");
+            }
+            assert!(!format!("{bid:?}{bid:#?}").contains(&form));
+        }
+        assert_eq!(format!("{host:?}"), "HostSecret(..)", "not even its length");
+    }
+
+    #[test]
+    fn no_debug_of_a_derived_key_shows_it() {
+        let host = HostSecret::from_bytes([0x5a; 32]);
+        let slot = SlotKey { chain_id: 7, proposer: BlsPublicKey::new([1; 48]), slot: Slot::new(1) };
+        let delegate = host.delegate(&slot).unwrap();
+        let secret = delegate.to_bytes();
+        let debug = format!("{delegate:?}{:?}", host.committer(&slot).unwrap());
+        assert!(shown(&secret[..4]).iter().all(|form| !debug.contains(form)));
+        assert!(debug.contains(&delegate.public_key().short()), "the public half is what it shows");
+    }
+}

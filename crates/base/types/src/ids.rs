@@ -82,7 +82,9 @@ impl fmt::Display for SlotKey {
     }
 }
 
-/// The 32 bytes that a key signs. Made only by [`crate::tagged::signing_root`].
+/// The 32 bytes that a key signs. Computed by [`crate::tagged::signing_root`] alone; all else reads back
+/// one that was computed ([`Self::recorded`], and serde for journals and messages). To hold one is no
+/// permission to sign it: the signer takes a record of the journal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SigningRoot(pub(crate) B256);
 impl SigningRoot {
@@ -90,7 +92,7 @@ impl SigningRoot {
     pub const fn get(self) -> B256 {
         self.0
     }
-    /// Reads back a root that a journal recorded; it is not computed again here.
+    /// Reads back a root that was recorded; it is not computed again here, so that it may be any 32 bytes.
     pub const fn recorded(b: B256) -> Self {
         Self(b)
     }
@@ -103,5 +105,43 @@ impl fmt::Debug for SigningRoot {
 impl fmt::Display for SigningRoot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_modules_name_is_1_to_64_of_its_letters() {
+        for name in ["a", "preconf", "a-1", "-", &"z".repeat(64)] {
+            let id: ModuleId = name.parse().unwrap();
+            assert_eq!((id.as_str(), id.to_string().as_str()), (name, name));
+            let json = serde_json::to_string(&id).unwrap();
+            assert_eq!(serde_json::from_str::<ModuleId>(&json).unwrap(), id);
+        }
+        for name in ["", "A", "a_b", "a b", "a.b", "../a", "é", "a\n", "@house", "@", &"z".repeat(65)] {
+            assert_eq!(name.parse::<ModuleId>(), Err(BadModuleId(name.into())), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_houses_name_is_read_back_and_no_modules() {
+        let json = serde_json::to_string(&ModuleId::house()).unwrap();
+        assert_eq!(serde_json::from_str::<ModuleId>(&json).unwrap(), ModuleId::house());
+        assert!(serde_json::from_str::<ModuleId>("\"@House\"").is_err());
+        assert!(serde_json::from_str::<ModuleId>("7").is_err());
+    }
+
+    #[test]
+    fn slots_and_roots_show_what_they_are() {
+        let key = SlotKey { chain_id: 7, proposer: BlsPublicKey::new([0xab; 48]), slot: Slot::new(9) };
+        assert_eq!(key.to_string(), "slot 9 of 0xabababab on chain 7");
+        let root = SigningRoot::recorded(B256::repeat_byte(1));
+        assert_eq!(root.get(), B256::repeat_byte(1));
+        assert_eq!(serde_json::from_str::<SigningRoot>(&serde_json::to_string(&root).unwrap()).unwrap(), root);
+        let id = BlockId { number: 3, hash: B256::ZERO };
+        assert_eq!(serde_json::from_str::<BlockId>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
     }
 }

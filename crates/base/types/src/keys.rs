@@ -99,3 +99,43 @@ bytes_type!(/// A compressed BLS12-381 public key (G1, 48 bytes).
     BlsPublicKey, 48);
 bytes_type!(/// A compressed BLS12-381 signature (G2, 96 bytes).
     BlsSignature, 96);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_0x_hex_of_its_whole_length_in_either_case_and_is_written_in_small_letters() {
+        let key = BlsPublicKey::new([0xab; 48]);
+        let text = format!("0x{}", "ab".repeat(48));
+        assert_eq!(key.to_string(), text);
+        assert_eq!(serde_json::to_string(&key).unwrap(), format!("\"{text}\""));
+        for same in [text.clone(), format!("0x{}", "AB".repeat(48))] {
+            assert_eq!(same.parse::<BlsPublicKey>().unwrap(), key);
+            assert_eq!(serde_json::from_str::<BlsPublicKey>(&format!("\"{same}\"")).unwrap(), key);
+        }
+        let bad = ["ab".repeat(48), format!("0X{}", "ab".repeat(48)), "0x".into(), text[..96].into(), text + "ab"];
+        for text in bad.into_iter().chain([format!("0x{}", "zz".repeat(48)), format!(" 0x{}", "ab".repeat(48))]) {
+            assert!(matches!(text.parse::<BlsPublicKey>(), Err(KeyError::Hex { expected: 48, .. })), "{text}");
+            assert!(serde_json::from_str::<BlsPublicKey>(&format!("\"{text}\"")).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_signature_has_96_bytes_and_logs_show_four() {
+        assert!(BlsSignature::from_slice(&[1; 96]).is_some());
+        assert!(BlsSignature::from_slice(&[1; 95]).is_none() && BlsSignature::from_slice(&[1; 97]).is_none());
+        assert_eq!(format!("{:?}", BlsSignature::new([0xcd; 96])), "BlsSignature(0xcdcdcdcd)");
+        assert_eq!(BlsPublicKey::default().as_bytes(), &[0; 48]);
+    }
+
+    #[test]
+    fn ssz_takes_exactly_the_bytes() {
+        use ssz::{Decode, Encode};
+        let key = BlsPublicKey::new([7; 48]);
+        assert_eq!(key.as_ssz_bytes(), [7; 48]);
+        assert_eq!(BlsPublicKey::from_ssz_bytes(&[7; 48]).unwrap(), key);
+        assert!(BlsPublicKey::from_ssz_bytes(&[7; 47]).is_err() && BlsPublicKey::from_ssz_bytes(&[7; 49]).is_err());
+    }
+}

@@ -237,3 +237,96 @@ impl SlotClock {
         Duration::from_millis(self.wall_slot_ms)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    fn reads<T: DeserializeOwned>(json: &str) -> Option<T> {
+        serde_json::from_str(json).ok()
+    }
+
+    #[test]
+    fn whole_numbers_are_quoted_decimals_up_to_the_largest_and_nothing_else() {
+        for (json, v) in [("\"0\"", 0), ("\"7\"", 7), ("\"18446744073709551615\"", u64::MAX)] {
+            assert_eq!(reads::<Gwei>(json), Some(Gwei::new(v)));
+            assert_eq!(reads::<Slot>(json), Some(Slot::new(v)));
+            assert_eq!(serde_json::to_string(&Gwei::new(v)).unwrap(), json);
+        }
+        let none = ["0", "\"\"", "\" 1\"", "\"1 \"", "\"+1\"", "\"-1\"", "\"0x1\"", "\"1.0\"", "\"1e3\"", "null", "[]"];
+        for json in none.into_iter().chain(["\"18446744073709551616\"", "\"99999999999999999999999999\""]) {
+            assert_eq!(reads::<Gwei>(json), None, "{json}");
+            assert_eq!(reads::<ValidatorIndex>(json), None, "{json}");
+            assert!(json.trim_matches('"').parse::<Epoch>().is_err() || json == "0", "{json}");
+        }
+    }
+
+    #[test]
+    fn wei_are_quoted_decimals_of_up_to_256_bits() {
+        let most = "115792089237316195423570985008687907853269984665640564039457584007913129639935";
+        for (text, v) in [("0", U256::ZERO), ("1000000000000000000000", U256::from(10).pow(U256::from(21)))] {
+            assert_eq!(reads::<Wei>(&format!("\"{text}\"")), Some(Wei::new(v)));
+        }
+        assert_eq!(reads::<Wei>(&format!("\"{most}\"")), Some(Wei::new(U256::MAX)));
+        assert_eq!(serde_json::to_string(&Wei::new(U256::MAX)).unwrap(), format!("\"{most}\""));
+        let one_more = "115792089237316195423570985008687907853269984665640564039457584007913129639936";
+        for text in [one_more, &"9".repeat(78), &"0".repeat(79), "", "+1", "-1", "0x1", "1_0", " 1"] {
+            assert_eq!(reads::<Wei>(&format!("\"{text}\"")), None, "{text}");
+        }
+        assert_eq!(reads::<Wei>("1"), None, "not a bare number");
+    }
+
+    #[test]
+    fn amounts_stop_at_their_ends_and_gwei_are_cut_off() {
+        assert_eq!(Slot::new(u64::MAX).saturating_add(1), Slot::new(u64::MAX));
+        assert_eq!(Slot::new(0).saturating_sub(1), Slot::new(0));
+        assert_eq!(Slot::new(u64::MAX).checked_add(1), None);
+        assert_eq!(Wei::new(U256::MAX).saturating_add(Wei::from_eth(1)), Wei::new(U256::MAX));
+        assert_eq!(Wei::ZERO.saturating_sub(Wei::from_eth(1)), Wei::ZERO);
+        assert_eq!(Wei::from(1_999_999_999u128).whole_gwei(), U256::from(1));
+        assert_eq!(Wei::from_eth(u64::MAX).get(), U256::from(u64::MAX) * U256::from(10).pow(U256::from(18)));
+        assert_eq!((Slot::new(31).epoch(), Slot::new(32).epoch()), (Epoch::new(0), Epoch::new(1)));
+        assert_eq!(Epoch::new(u64::MAX).start(), Slot::new(u64::MAX), "past the range");
+    }
+
+    #[test]
+    fn a_clock_maps_moments_to_slots_and_back_at_every_edge() {
+        let clock = SlotClock::real(1_000, 12);
+        assert_eq!(clock.slot_at(0), Slot::new(0), "before genesis");
+        assert_eq!(clock.slot_at(1_000_000), Slot::new(0));
+        for n in [0, 1, 7, 1 << 32] {
+            let slot = Slot::new(n);
+            let start = clock.start_ms(slot);
+            assert_eq!(clock.slot_at(start), slot);
+            assert_eq!(clock.slot_at(start + 11_999), slot);
+            assert_eq!(clock.slot_at(start + 12_000), slot.saturating_add(1));
+            assert_eq!(clock.cutoff_ms(slot), start - 1_500, "one eighth of a slot before");
+            assert_eq!(clock.slot_of_timestamp(clock.timestamp(slot)), Some(slot));
+            assert_eq!(clock.slot_of_timestamp(clock.timestamp(slot) + 1), None, "no block carries it");
+        }
+        assert_eq!(clock.slot_of_timestamp(999), None, "before genesis");
+        let end = Slot::new(u64::MAX);
+        assert_eq!((clock.start_ms(end), clock.timestamp(end)), (u64::MAX, u64::MAX), "it stops at the end");
+        assert_eq!(clock.slot_duration(), Duration::from_secs(12));
+    }
+
+    #[test]
+    fn a_scaled_clock_keeps_the_chains_timestamps_and_one_without_length_divides_by_nothing() {
+        let scaled = SlotClock { wall_slot_ms: 200, ..SlotClock::real(1_000, 12) };
+        assert_eq!(scaled.start_ms(Slot::new(5)), 1_001_000);
+        assert_eq!(scaled.cutoff_ms(Slot::new(5)), 1_000_975);
+        assert_eq!(scaled.timestamp(Slot::new(5)), 1_060);
+        let none = SlotClock { slot_seconds: 0, wall_slot_ms: 0, ..SlotClock::real(1_000, 12) };
+        assert_eq!(none.slot_at(1_000_007), Slot::new(7));
+        assert_eq!(none.slot_of_timestamp(1_007), Some(Slot::new(7)));
+    }
+
+    #[test]
+    fn a_clock_with_a_field_that_nobody_knows_is_refused() {
+        let json = serde_json::to_string(&SlotClock::real(1, 12)).unwrap();
+        assert_eq!(reads::<SlotClock>(&json), Some(SlotClock::real(1, 12)));
+        assert_eq!(reads::<SlotClock>(&json.replacen('{', "{\"pace\":1,", 1)), None);
+    }
+}
