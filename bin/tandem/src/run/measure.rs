@@ -126,10 +126,12 @@ struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
     fn gauge(&mut self, name: &str, help: &str, n: u64) -> fmt::Result {
-        self.gauges(name, help, [(Vec::new(), n)].into_iter())
+        let to = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(n).unwrap_or(i64::MAX)).encode(to)
     }
     fn counter(&mut self, name: &str, help: &str, n: u64) -> fmt::Result {
-        self.counters(name, help, [(Vec::new(), n)].into_iter())
+        let to = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(n).encode(to)
     }
     fn gauges<'l>(&mut self, name: &str, help: &str, rows: impl Iterator<Item = (Labels<'l>, u64)>) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -145,5 +147,34 @@ impl Out<'_> {
             ConstCounter::new(n).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+    use prometheus_client::{encoding::text, registry::Registry};
+
+    #[derive(Debug)]
+    struct Two;
+    impl Collector for Two {
+        fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+            let mut to = Out(encoder);
+            to.gauge("depth", "How deep", 5)?;
+            let names = ["a", "b"];
+            to.counters("events", "What happened", names.iter().zip(7..).map(|(n, v)| (vec![("event", *n)], v)))
+        }
+    }
+
+    #[test]
+    fn what_is_counted_elsewhere_is_written_with_and_without_labels() {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Two));
+        let mut out = String::new();
+        text::encode(&mut out, &registry).unwrap_or_else(|e| panic!("{e}"));
+        for line in ["depth 5\n", "events_total{event=\"a\"} 7\n", "events_total{event=\"b\"} 8\n"] {
+            assert!(out.contains(line), "{line} is not in\n{out}");
+        }
     }
 }

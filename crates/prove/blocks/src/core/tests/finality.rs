@@ -37,14 +37,14 @@ async fn what_is_settled_is_not_judged_again_and_the_floor_rises_where_the_state
     assert_eq!(host.journal.floor(), SLOT.saturating_add(1));
     assert!(host.journal.unsettled().is_empty());
 
-    // Three hundred slots later the client has no state of that time, and the offers are gone.
+    // Three hundred slots later, and finality is at slot 290, the client has no state of that time, and the offers are gone.
     world.node.pruned.store(true, Ordering::SeqCst);
     host.blocks.core.offers.prune(Slot::new(400));
     world.at(340, 3_000);
     let next = BlockId { number: 41, hash: hash(41, 0) };
-    host.blocks.on_apply(chain_block(next, id.hash, 340, &[])).await;
+    host.blocks.on_apply(chain_block(next, id.hash, 290, &[])).await;
     host.blocks.on_final(next).await;
-    assert_eq!(host.journal.floor(), Slot::new(341), "the floor rises");
+    assert_eq!(host.journal.floor(), Slot::new(291), "the floor rises");
     assert!(is_excused(host.blocks.fate(seq), true), "{:?}", host.blocks.fate(seq));
     let critical = host.blocks.status().critical;
     assert!(critical.is_empty(), "{critical:?}");
