@@ -6,6 +6,7 @@
 //! - `submit`, `publish`: the blinded block, and its publication
 //! - `follow`, `judge`: what the feed says, and fates
 //! - `registrations`, `overview`: who wants blocks, and what an operator sees
+//! - `offers`: what the narrow door may promise, asked before each promise
 //! - `clock`: what happens at which moment
 //! - `reads`: accounts and blocks from the node
 
@@ -13,6 +14,7 @@ mod clock;
 mod follow;
 mod header;
 mod judge;
+mod offers;
 mod overview;
 mod prepare;
 mod publish;

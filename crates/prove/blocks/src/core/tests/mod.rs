@@ -4,6 +4,7 @@
 mod fakes;
 mod fates;
 mod flow;
+mod offers;
 mod relays;
 mod restart;
 mod world;
