@@ -2,41 +2,41 @@
 
 use crate::{cli::Journal, config::Config};
 use anyhow::{Context, Result};
-use tandem_journal::segment;
+use tandem_journal::{FileStorage, SegmentReport, inspect};
 
-/// Reads every segment, checks it, and says what is in it.
+/// Reads every segment by the checks of a start, and says what is in it: nothing is damaged, missing, out of
+/// its order or unreadable if this says so.
 ///
 /// # Errors
-/// If a segment is damaged, with its file and offset.
+/// What the host would refuse to start with, with file and offset.
 pub fn run(args: &Journal) -> Result<()> {
     let config = Config::read(&args.config.config)?;
     let dir = config.paths.data.join("journal");
-    let mut files: Vec<_> = std::fs::read_dir(&dir)
-        .with_context(|| format!("the journal in {}", dir.display()))?
-        .filter_map(Result::ok)
-        .map(|e| e.path())
-        .filter(|p| p.extension().is_some_and(|e| e == "seg"))
-        .collect();
-    files.sort();
-    let mut records = 0;
-    for path in &files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-        let scan = segment::scan(&name, &bytes)?;
-        records += scan.frames.len();
-        let end = if scan.closed_by.is_some() { "closed by a synced mark" } else { "open at its end" };
-        println!(
-            "{name}: {} records, {} bytes, {end}, {} bytes past the last whole record",
-            scan.frames.len(),
-            scan.end,
-            scan.torn
-        );
-        if args.records {
-            for f in &scan.frames {
-                println!("  {:>10}  {:?} at {}, {} bytes", f.seq, f.kind, f.offset, f.body.len());
-            }
-        }
+    let storage = FileStorage::existing(&dir).with_context(|| format!("the journal in {}", dir.display()))?;
+    let sum = inspect(&storage, |segment| show(segment, args.records))?;
+    if sum.dead > 0 {
+        println!("{} older files hold nothing alive; the next start removes them", sum.dead);
     }
-    println!("{} segments, {records} records, no damage", files.len());
+    println!(
+        "{} segments, {} records up to number {}, {} commitments alive, floor {}, no damage",
+        sum.segments, sum.records, sum.last_seq, sum.alive, sum.floor
+    );
+    if let Some(watermark) = sum.withheld {
+        println!("nothing is promised before all slots below the watermark {watermark} are final");
+    }
     Ok(())
+}
+
+fn show(segment: &SegmentReport, records: bool) {
+    let end = if segment.closed { "closed by a synced mark" } else { "open at its end" };
+    println!(
+        "{}: {} records, {} bytes, {end}, {} bytes past the last whole record",
+        segment.file,
+        segment.records.len(),
+        segment.bytes,
+        segment.torn
+    );
+    for line in segment.records.iter().filter(|_| records) {
+        println!("  {:>10}  at {:>9}  {}", line.seq, line.offset, line.what);
+    }
 }

@@ -2,8 +2,9 @@
 //! of the structures below. Changing one of them, or one of `tandem-types` that they hold, is a new
 //! [`crate::segment::FORMAT`].
 
-use crate::record::Entry;
+use crate::{Checked, record::Entry};
 use alloy_primitives::{B256, U256};
+use postcard::ser_flavors::Size;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 use tandem_types::{
@@ -70,6 +71,9 @@ pub struct Checkpoint {
     pub oldest: u64,
     /// The journal began, or went on, at a watermark: what modules' scopes held before is not known.
     pub watermarked: bool,
+    /// A watermark below which not all slots are final: until they are, a lost promise for one of them
+    /// may still hold its sender's nonce, so that nothing is promised. 0 if there is none.
+    pub withheld: Slot,
 }
 
 #[derive(Serialize)]
@@ -198,6 +202,25 @@ pub(crate) fn encode_bound(e: &Entry, out: &mut Vec<u8>) -> Result<(), postcard:
         signing_root: e.signing_root,
     };
     encode(&bound, out)
+}
+
+/// How many bytes [`encode_bound`] will append for a draft, whatever its number and time.
+///
+/// # Errors
+/// As [`encode_bound`].
+pub(crate) fn bound_len(c: &Checked) -> Result<usize, postcard::Error> {
+    let bound = BoundRef {
+        module: &c.module,
+        signer: &c.signer,
+        body: &c.body,
+        facts: &c.facts,
+        scopes: &c.derived.scopes,
+        object_root: c.derived.object_root,
+        signing_id: c.derived.signing_id,
+        nonce: c.derived.nonce,
+        signing_root: c.signing_root,
+    };
+    postcard::serialize_with_flavor(&bound, Size::default())
 }
 
 /// Appends a settlement's body.

@@ -1,7 +1,14 @@
 //! The journal's settings, and what a slot has of each counted resource.
 
+use crate::segment::MAX_BODY;
 use serde::{Deserialize, Serialize};
 use tandem_types::{Pool, Slot};
+
+/// Bytes that a promise takes at most in a seal or a constraints message, beside its transaction: numbers
+/// and hashes, or the offsets, lengths and padding of its ABI form.
+const LISTED: u64 = 192;
+/// Bytes that such a body takes at most beside what it lists.
+const AROUND: u64 = 4_096;
 
 /// Settings of the journal, with their defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +93,21 @@ impl RoomLimits {
         if self.unsecured_percent > 50 {
             return Err(format!("room.unsecured_percent is {}: use 0 to 50", self.unsecured_percent));
         }
+        if self.longest_body() > MAX_BODY as u64 {
+            return Err(format!(
+                "room.bytes is {} and room.count is {}: a full slot's constraints message could take {} bytes, and the \
+                 journal writes {MAX_BODY} at most; use bytes + {LISTED} · count up to {}",
+                self.bytes,
+                self.count,
+                self.longest_body(),
+                MAX_BODY as u64 - AROUND
+            ));
+        }
         Ok(())
+    }
+    /// The most bytes that a slot's seal or constraints message can take in the journal.
+    pub(crate) fn longest_body(&self) -> u64 {
+        self.bytes.saturating_add(self.count.saturating_mul(LISTED)).saturating_add(AROUND)
     }
     /// The limit of a pool, in the pool's unit.
     pub fn of(&self, pool: Pool) -> u64 {
@@ -112,6 +133,7 @@ pub enum FirstUse {
     Yes,
     /// `--watermark SLOT`: refuse everything below this slot, and every scoped statement of modules,
     /// since nobody knows what was said before. It must lie above every slot ever promised: the head
-    /// and the whole look-ahead.
+    /// and the whole look-ahead. Nothing is promised before all slots below it are final, since a lost
+    /// promise holds its sender's nonce over all slots until then.
     Watermark(Slot),
 }

@@ -1,7 +1,7 @@
 //! What can go wrong with the journal.
 
 use std::{io, path::PathBuf};
-use tandem_types::{SealedItem, SlotKey};
+use tandem_types::{SealedItem, Slot, SlotKey};
 use thiserror::Error;
 
 /// Why a journal does not start, or does not answer.
@@ -75,6 +75,15 @@ pub enum JournalError {
         /// The slot.
         key: SlotKey,
     },
+    /// The journal was begun at a watermark, and not every slot below it is final: until then a promise of
+    /// the journal that is lost may hold its sender's nonce.
+    #[error(
+        "nothing is promised before all slots below the watermark {until} are final; a lost promise may still hold"
+    )]
+    Withheld {
+        /// The watermark.
+        until: Slot,
+    },
     /// No such record.
     #[error("there is no record {0}")]
     Unknown(u64),
@@ -89,6 +98,6 @@ pub enum JournalError {
 impl JournalError {
     /// Whether asking again later, without a restart, can help.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::SealStale { .. } | Self::NotFromSeal { .. })
+        matches!(self, Self::SealStale { .. } | Self::NotFromSeal { .. } | Self::Withheld { .. })
     }
 }

@@ -1,6 +1,7 @@
 //! The door's first step: may this module say this, and does it have a shape that can be signed?
 //! Pure: no I/O, no clock, no journal.
 
+use crate::{codec, segment::MAX_BODY};
 use alloy_primitives::{B256, Bytes, keccak256};
 use std::{collections::BTreeSet, sync::Arc};
 use tandem_crypto::SenderCache;
@@ -51,6 +52,9 @@ impl Grant {
     }
 }
 
+/// The longest statement of a module, its scope's name included, in bytes.
+pub const MAX_STATEMENT: usize = 1 << 20;
+
 /// Checks drafts for one chain.
 #[derive(Clone, Debug)]
 pub struct Guard {
@@ -88,10 +92,21 @@ impl Checked {
     pub fn derived(&self) -> &Derived {
         &self.derived
     }
+    /// Whose key will sign.
+    pub fn signer(&self) -> &SignerRef {
+        &self.signer
+    }
     /// What will be signed.
     pub fn signing_root(&self) -> SigningRoot {
         self.signing_root
     }
+}
+
+fn within(what: &str, len: usize, most: usize) -> Result<(), Refusal> {
+    if len <= most {
+        return Ok(());
+    }
+    Err(Refusal::new("bad-draft", format!("the {what} has {len} bytes, and {most} at most are taken")))
 }
 
 impl Guard {
@@ -121,6 +136,10 @@ impl Guard {
             let want = self.chain.chain_id;
             return Err(Refusal::new("wrong-chain", format!("this host serves chain {want} only")));
         }
+        if let Body::Custom(c) = &body {
+            // Before anything is hashed.
+            within("statement", c.body.len() + c.scope.as_ref().map_or(0, |s| s.len()), MAX_STATEMENT)?;
+        }
         let facts = match &body {
             Body::Inclusion(p) => Some(self.facts(&p.tx)?),
             _ => None,
@@ -136,7 +155,11 @@ impl Guard {
             self.chain.chain_id,
             self.chain.genesis_fork_version,
         );
-        Ok(Checked { module: grant.module.clone(), signer, body, facts, derived, signing_root, attachments })
+        let checked = Checked { module: grant.module.clone(), signer, body, facts, derived, signing_root, attachments };
+        // What the journal can not write must not be decided: it would halt everything.
+        let len = codec::bound_len(&checked).map_err(|e| Refusal::new("bad-draft", e.to_string()))?;
+        within("record", len, MAX_BODY)?;
+        Ok(checked)
     }
 
     fn facts(&self, tx: &Bytes) -> Result<TxFacts, Refusal> {

@@ -1,16 +1,19 @@
 use crate::{
-    Checked, Grant, Guard,
+    Checked, Grant, Guard, RoomLimits, codec,
+    guard::MAX_STATEMENT,
+    segment::MAX_BODY,
     testing::{chain, slot},
 };
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_eips::Encodable2718;
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
 use secp256k1::{Message, SECP256K1, SecretKey};
 use std::{num::NonZeroUsize, sync::Arc};
 use tandem_crypto::SenderCache;
 use tandem_module::{Permission, Refusal};
 use tandem_types::{
-    BlsPublicKey, Body, Custom, Draft, InclusionPromise, ModuleId, Seal, SeenBlock, SignerRef, body::SeenSender,
+    BlsPublicKey, Body, Custom, Draft, InclusionPromise, ModuleId, Seal, SealedItem, SeenBlock, SignerRef,
+    body::SeenSender,
 };
 
 fn guard() -> (Guard, Grant) {
@@ -53,6 +56,26 @@ fn promise(tx: Bytes) -> Draft {
         seen: SeenSender::default(),
     };
     Draft { signer: SignerRef::Committer(key), body: Body::Inclusion(promise), attachments: Vec::new() }
+}
+
+/// A blob transaction of a real devnet, with its sidecar in network form and its chain's guard.
+fn blob() -> (Guard, Draft, Bytes) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../lab/vectors/own-block/fulu-ssz-24/signed-block-contents.ssz");
+    let contents: tandem_beacon::SignedBeaconBlockContents =
+        tandem_beacon::decode(&std::fs::read(path).unwrap(), tandem_beacon::MAX_BLOCK_BYTES).unwrap();
+    let tx = Bytes::from(contents.signed_block.message.body.execution_payload.transactions[0].to_vec());
+    let decoded = tandem_crypto::tx::decode(&tx).unwrap();
+    let pooled = tandem_crypto::tx::with_sidecar(&decoded.envelope, contents.bundle().to_sidecar()).unwrap();
+    let chain = tandem_types::ChainSpec { chain_id: decoded.facts.chain_id.unwrap(), ..chain() };
+    let (guard, _) = Guard::new(chain, Arc::new(SenderCache::new(NonZeroUsize::new(16).unwrap())));
+    let mut draft = promise(tx);
+    let Body::Inclusion(p) = &mut draft.body else { panic!() };
+    p.key.chain_id = chain.chain_id;
+    p.sidecar = Some(keccak256(&pooled));
+    draft.signer = SignerRef::Committer(p.key);
+    draft.attachments = vec![pooled.clone()];
+    (guard, draft, pooled)
 }
 
 fn code(result: Result<Checked, Refusal>) -> String {
@@ -123,4 +146,96 @@ fn what_can_not_be_signed_is_refused_with_its_code() {
         attachments: Vec::new(),
     };
     assert_eq!(code(guard.check(&house, draft)), "wrong-chain");
+}
+
+#[test]
+fn a_blob_promise_needs_its_own_transactions_sidecar_by_its_hash_and_nothing_else() {
+    let (guard, draft, pooled) = blob();
+    let grant = grant(&[Permission::Inclusion]);
+    let check = |d: Draft| guard.check(&grant, d);
+    let checked = check(draft.clone()).unwrap();
+    assert_eq!(checked.attachments, [(keccak256(&pooled), pooled.clone())]);
+    assert_eq!(checked.facts.unwrap().blob_hashes.len(), 1);
+
+    let attached = |attachments: Vec<Bytes>| Draft { attachments, ..draft.clone() };
+    assert_eq!(code(check(attached(vec![]))), "bad-attachment", "none");
+    assert_eq!(code(check(attached(vec![pooled.clone(), pooled.clone()]))), "bad-attachment", "twice");
+    let named = |sidecar: &Bytes| {
+        let mut d = attached(vec![sidecar.clone()]);
+        let Body::Inclusion(p) = &mut d.body else { panic!() };
+        p.sidecar = Some(keccak256(sidecar));
+        d
+    };
+    assert_eq!(code(check(Draft { attachments: vec![pooled.clone()], ..named(&signed(7, 0)) })), "bad-attachment");
+    let Body::Inclusion(p) = &draft.body else { panic!() };
+    assert_eq!(code(check(named(&p.tx))), "bad-attachment", "the canonical form has no sidecar in it");
+    let mut flipped = pooled.to_vec();
+    flipped[1_000] ^= 1;
+    assert_eq!(code(check(attached(vec![flipped.into()]))), "bad-attachment", "not what the hash names");
+
+    // Another signature over the same content: a whole and valid network form of another transaction.
+    let envelope = tandem_crypto::tx::decode(&p.tx).unwrap().envelope;
+    let tandem_crypto::tx::Envelope::Eip4844(tx) = &envelope else { panic!() };
+    let sidecar = tandem_crypto::tx::decode(&pooled).unwrap().sidecar.unwrap();
+    let (other, key) = (tx.tx().clone(), SecretKey::from_slice(&[0x12; 32]).unwrap());
+    let (id, rs) =
+        SECP256K1.sign_ecdsa_recoverable(&Message::from_digest(other.signature_hash().0), &key).serialize_compact();
+    let other = other.into_signed(Signature::from_bytes_and_parity(&rs, i32::from(id) == 1));
+    let other =
+        tandem_crypto::tx::with_sidecar(&tandem_crypto::tx::Envelope::Eip4844(other), (*sidecar).clone()).unwrap();
+    let refused = check(named(&other)).unwrap_err();
+    assert_eq!(refused.code, "bad-attachment");
+    assert!(refused.message.contains("another transaction"), "{refused:?}");
+}
+
+#[test]
+fn what_the_journal_could_not_write_is_refused_before_it_is_decided() {
+    let (guard, house) = guard();
+    let grant = grant(&[Permission::Custom]);
+    let custom = |len: usize, scope: usize| Draft {
+        signer: SignerRef::Validator(BlsPublicKey::default()),
+        body: Body::Custom(Custom {
+            tag: B256::ZERO,
+            scope: (scope > 0).then(|| vec![1; scope].into()),
+            body: vec![2; len].into(),
+        }),
+        attachments: Vec::new(),
+    };
+    assert_eq!(code(guard.check(&grant, custom(MAX_STATEMENT, 0))), "ok");
+    assert_eq!(code(guard.check(&grant, custom(MAX_STATEMENT - 9, 9))), "ok");
+    assert_eq!(code(guard.check(&grant, custom(MAX_STATEMENT + 1, 0))), "bad-draft");
+    assert_eq!(code(guard.check(&grant, custom(MAX_STATEMENT, 1))), "bad-draft", "the scope's name counts");
+    let item = SealedItem { seq: u64::MAX, tx_hash: B256::ZERO, promise: promise_root() };
+    let seal = |n: usize| Draft {
+        signer: SignerRef::Nobody,
+        body: Body::Seal(Seal { key: slot(100), items: vec![item; n] }),
+        attachments: Vec::new(),
+    };
+    assert_eq!(code(guard.check(&house, seal(MAX_BODY / 80))), "ok");
+    assert_eq!(code(guard.check(&house, seal(MAX_BODY / 70))), "bad-draft");
+}
+
+fn promise_root() -> tandem_types::SigningRoot {
+    tandem_types::tagged::signing_root(B256::ZERO, B256::ZERO, 0, 7, [0; 4])
+}
+
+#[test]
+fn a_full_slots_seal_and_constraints_are_shorter_than_the_room_says() {
+    // Lengths on both sides of a word's end, since the ABI form is padded to whole words.
+    for len in [1usize, 31, 32, 33, 110, 127, 128, 129] {
+        let (count, txs) = (300, vec![(1, Bytes::from(vec![0xff; len])); 300]);
+        let room = RoomLimits { bytes: (count * len) as u64, count: count as u64, ..RoomLimits::default() };
+        let body = codec::bound_len(&crate::testing::constraints(u64::MAX, &txs)).unwrap();
+        assert!(body as u64 <= room.longest_body(), "{len}: {body} > {}", room.longest_body());
+        let item = SealedItem { seq: u64::MAX, tx_hash: B256::ZERO, promise: promise_root() };
+        let body = codec::bound_len(&crate::testing::seal(u64::MAX, vec![item; count])).unwrap();
+        assert!(body as u64 <= room.longest_body());
+    }
+    let fits = |bytes: u64, count: u64| RoomLimits { bytes, count, ..RoomLimits::default() }.validate();
+    assert_eq!(RoomLimits::default().validate(), Ok(()));
+    assert_eq!(fits(8_000_000, 100_000), Ok(()));
+    for (bytes, count) in [(MAX_BODY as u64, 1), (1, MAX_BODY as u64 / 192), (u64::MAX, u64::MAX), (0, u64::MAX / 2)] {
+        let why = fits(bytes, count).unwrap_err();
+        assert!(why.contains("room.bytes") && why.contains("room.count"), "{why}");
+    }
 }

@@ -21,7 +21,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::{any::Any, sync::Arc, thread::JoinHandle};
-use tandem_module::Clock;
+use tandem_module::{Clock, Refusal};
 use tandem_types::{ChainSpec, Fate, Scope, Slot, SlotKey};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -146,10 +146,46 @@ impl Journal {
     /// dropped.
     ///
     /// # Errors
-    /// [`JournalError::Halted`], [`JournalError::SealStale`], [`JournalError::NotFromSeal`].
+    /// [`JournalError::Halted`], [`JournalError::Withheld`], [`JournalError::SealStale`],
+    /// [`JournalError::NotFromSeal`].
     pub async fn bind(&self, draft: Checked) -> Result<Bound, JournalError> {
         let permit = self.permit().await?;
         self.submit(draft, Some(permit))?.wait().await
+    }
+
+    /// As [`Self::bind`], for drafts that may have to be refused for what the house knows beside the
+    /// journal. `offered` is asked right before the decision, without a lock, and for promises only that
+    /// are neither expired, nor recorded already, nor closed: what was said is said again, whatever holds now.
+    ///
+    /// # Errors
+    /// The outer error is the journal's, as [`Self::bind`] has it; the inner is `offered`'s refusal.
+    pub async fn bind_offered(
+        &self,
+        draft: Checked,
+        offered: impl FnOnce(&SlotKey) -> Result<(), Refusal>,
+    ) -> Result<Result<Bound, Refusal>, JournalError> {
+        let permit = self.permit().await?;
+        if let Some(key) = draft.derived.closes_with {
+            match self.answered(&draft)? {
+                Some(Verdict::Closed(key)) => return Ok(Ok(Bound::Closed(key))),
+                Some(_) => {}
+                None => {
+                    if let Err(refusal) = offered(&key) {
+                        return Ok(Err(refusal));
+                    }
+                }
+            }
+        }
+        self.submit(draft, Some(permit))?.wait().await.map(Ok)
+    }
+
+    fn answered(&self, draft: &Checked) -> Result<Option<Verdict>, JournalError> {
+        let mut state = self.0.shared.running()?;
+        let verdict = state.index.answered(draft, self.0.shared.clock.now_ms())?;
+        if let Some(closed @ Verdict::Closed(_)) = &verdict {
+            state.answers.count(closed);
+        }
+        Ok(verdict)
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, JournalError> {
@@ -244,9 +280,10 @@ impl Journal {
         Ok(Some(gate))
     }
 
-    /// Raises the floor, below which everything is refused; settled records that lie
-    /// `remember_slots` below it are forgotten, and files without anything alive go. A lower floor
-    /// than the present one changes nothing.
+    /// Raises the floor, below which everything is refused and every slot is final; settled records that
+    /// lie `remember_slots` below it are forgotten, and files without anything alive go. A floor at or
+    /// above the watermark ends what that withheld; else a lower floor than the present one changes
+    /// nothing.
     ///
     /// # Errors
     /// [`JournalError::Halted`].
@@ -254,8 +291,12 @@ impl Journal {
         let permit = self.permit().await?;
         let gate = {
             let mut state = self.0.shared.running()?;
-            if floor <= state.index.floor {
+            let ends_watermark = state.index.withheld.get() > 0 && floor >= state.index.withheld;
+            if floor <= state.index.floor && !ends_watermark {
                 return Ok(());
+            }
+            if ends_watermark {
+                state.index.withheld = Slot::new(0);
             }
             state.raise_floor(floor, self.0.shared.config.remember_slots);
             let checkpoint = state.checkpoint();

@@ -10,6 +10,7 @@
 //! - [`index`]: the decision itself, in memory, the same for a live draft and for recovery
 //! - [`record`]: [`Recorded`], the proof that something is durable, and [`SlotDuties`]
 //! - [`segment`], [`codec`], [`recover`]: the files, their reader, and what happens after a crash
+//! - [`inspect`]: looking at a stopped journal by the same checks
 //! - [`writer`]: group commit: one thread, one sync for all that waited
 //! - [`storage`]: the disk as a trait: real files; with the feature `lab` also a simulated disk, and
 //!   storages that lie on purpose, as negative controls
@@ -40,6 +41,7 @@ pub mod guard;
 mod guard_tests;
 pub mod health;
 pub mod index;
+pub mod inspect;
 pub mod journal;
 mod queue;
 pub mod record;
@@ -55,6 +57,7 @@ pub use error::JournalError;
 pub use guard::{Checked, Grant, Guard};
 pub use health::JournalHealth;
 pub use index::Shortage;
+pub use inspect::{SegmentReport, Summary, inspect};
 pub use journal::{Bound, Journal, LogEntry, LogPage};
 pub use record::{Recorded, SlotDuties};
 pub use storage::{FileStorage, Storage, StorageFile};

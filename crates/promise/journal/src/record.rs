@@ -37,22 +37,34 @@ impl Entry {
 /// A commitment that is on the disk. Only the journal makes one, and only after the sync that covers
 /// it, so whoever holds one may sign.
 ///
-/// There is no other way to get one:
+/// Whoever has one can hand it on:
 /// ```
-/// fn sign(recorded: tandem_journal::Recorded) -> tandem_types::SigningRoot {
+/// fn again(recorded: tandem_journal::Recorded) -> tandem_journal::Recorded {
+///     recorded
+/// }
+/// ```
+/// And nobody else can make one. This twin differs in that alone, and compiled if the field were public,
+/// even though nobody outside can name what is in it:
+/// ```compile_fail
+/// fn again(recorded: tandem_journal::Recorded) -> tandem_journal::Recorded {
+///     let tandem_journal::Recorded(entry) = recorded;
+///     tandem_journal::Recorded(entry)
+/// }
+/// ```
+/// A record comes out of the journal, and goes to the signer:
+/// ```
+/// async fn root(journal: &tandem_journal::Journal, checked: tandem_journal::Checked) -> tandem_types::SigningRoot {
+///     let recorded: tandem_journal::Recorded = match journal.bind(checked).await.unwrap() {
+///         tandem_journal::Bound::New(recorded) | tandem_journal::Bound::Same(recorded) => recorded,
+///         _ => panic!(),
+///     };
 ///     recorded.signing_root()
 /// }
 /// ```
 /// ```compile_fail
-/// // The twin without a record: the field is private and there is no constructor.
-/// fn sign(entry: std::sync::Arc<u8>) -> tandem_types::SigningRoot {
-///     tandem_journal::Recorded(entry).signing_root()
-/// }
-/// ```
-/// ```compile_fail
-/// // A draft that was only checked is no record.
-/// fn sign(checked: tandem_journal::Checked) -> tandem_types::SigningRoot {
-///     let recorded: tandem_journal::Recorded = checked.into();
+/// // The twin that leaves the journal out.
+/// async fn root(_: &tandem_journal::Journal, checked: tandem_journal::Checked) -> tandem_types::SigningRoot {
+///     let recorded: tandem_journal::Recorded = checked;
 ///     recorded.signing_root()
 /// }
 /// ```

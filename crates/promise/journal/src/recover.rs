@@ -16,7 +16,7 @@ use crate::{
     journal::{Segment, State},
     segment::{self, Frame, Header, MAX_FILE, MarkKind, Scan},
     storage::{blob_hash, segment_name, segment_number},
-    writer::{Live, begin},
+    writer::{Live, begin, retire},
 };
 use alloy_primitives::B256;
 use sha2::{Digest, Sha256};
@@ -56,14 +56,20 @@ pub(crate) fn open(
     numbers.sort_unstable();
     admit(storage, numbers.is_empty(), first_use)?;
 
-    let mut replay = Replay::new(chain, config);
+    let mut replay = Replay::new(chain.chain_id, chain.genesis_hash, Index::new(chain.clock, config.room));
+    let mut dead: &[u64] = &[];
     let live = match numbers.split_last() {
         None => first(storage, chain, clock, &mut replay, first_use)?,
         Some((newest, older)) => {
-            for number in older {
-                replay.older(storage, *number)?;
+            let newest = Loaded::read(storage, *newest)?;
+            let scan = newest.scan()?;
+            let alive;
+            (dead, alive) = split_dead(older, &newest.file, &scan)?;
+            for number in alive {
+                replay.older(&Loaded::read(storage, *number)?)?;
             }
-            replay.newest(storage, *newest, clock, first_use)?
+            replay.newest(&newest.file, &scan)?;
+            replay.rewrite(storage, &newest.file, &scan, clock, first_use)?
         }
     };
     // Only now, when everything has proved to be right, is anything removed.
@@ -71,6 +77,12 @@ pub(crate) fn open(
         match storage.remove(name) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("removing", name)(e)),
             _ => {}
+        }
+    }
+    for number in dead {
+        if let Err(error) = retire(storage, *number, config.archive) {
+            // It is passed over at the next start, too.
+            tracing::warn!(segment = number, %error, "could not remove a segment that holds nothing alive");
         }
     }
     let last_seq = replay.last_seq;
@@ -81,6 +93,43 @@ pub(crate) fn open(
     }
     state.open_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(Recovered { state, live, last_seq, lock })
+}
+
+/// A segment's bytes.
+pub(crate) struct Loaded {
+    pub(crate) number: u64,
+    pub(crate) file: String,
+    bytes: Vec<u8>,
+}
+
+impl Loaded {
+    pub(crate) fn read(storage: &dyn Storage, number: u64) -> Result<Self, JournalError> {
+        let file = segment_name(number);
+        let bytes = storage.read(&file, MAX_FILE).map_err(io_error("reading", &file))?;
+        Ok(Self { number, file, bytes })
+    }
+    pub(crate) fn scan(&self) -> Result<Scan<'_>, JournalError> {
+        segment::scan(&self.file, &self.bytes)
+    }
+}
+
+/// Which of the older segments hold nothing alive, by the newest segment's last checkpoint, and which are
+/// read. A segment that was to be removed may still be there, even where a later one is gone: removals
+/// fail, and a power loss undoes some of them.
+pub(crate) fn split_dead<'a>(
+    older: &'a [u64],
+    file: &str,
+    newest: &Scan<'_>,
+) -> Result<(&'a [u64], &'a [u64]), JournalError> {
+    let mut oldest = 0;
+    for f in newest.frames.iter().filter(|f| f.kind == Kind::Checkpoint) {
+        match codec::decode_record(f.kind, f.seq, f.time_ms, f.body) {
+            Ok(Record::Checkpoint(c)) => oldest = c.oldest.max(oldest),
+            Ok(_) => {}
+            Err(why) => return Err(JournalError::Damaged { file: file.to_owned(), offset: f.offset, why }),
+        }
+    }
+    Ok(older.split_at(older.partition_point(|n| *n < oldest)))
 }
 
 /// Refuses a journal that is empty, or that was copied here, unless the operator said that it is right.
@@ -124,7 +173,7 @@ fn first(
     storage: &dyn Storage,
     chain: &ChainSpec,
     clock: &dyn Clock,
-    replay: &mut Replay<'_>,
+    replay: &mut Replay,
     first_use: FirstUse,
 ) -> Result<Live, JournalError> {
     replay.watermark(first_use);
@@ -134,64 +183,66 @@ fn first(
     Ok(live)
 }
 
-struct Replay<'a> {
-    chain: &'a ChainSpec,
-    index: Index,
+/// Segments as they are read, one after the other, and what their records come to.
+pub(crate) struct Replay {
+    chain_id: u64,
+    genesis: B256,
+    pub(crate) index: Index,
     segments: Vec<Segment>,
     /// Number and tail of the segment before.
     before: Option<(u64, B256)>,
-    last_seq: u64,
+    pub(crate) last_seq: u64,
     oldest: u64,
     cut_bytes: u64,
 }
 
-impl<'a> Replay<'a> {
-    fn new(chain: &'a ChainSpec, config: &JournalConfig) -> Self {
-        Self {
-            chain,
-            index: Index::new(chain.clock, config.room),
-            segments: Vec::new(),
-            before: None,
-            last_seq: 0,
-            oldest: 0,
-            cut_bytes: 0,
-        }
+impl Replay {
+    /// Of the journal of a chain.
+    pub(crate) fn new(chain_id: u64, genesis: B256, index: Index) -> Self {
+        Self { chain_id, genesis, index, segments: Vec::new(), before: None, last_seq: 0, oldest: 0, cut_bytes: 0 }
     }
 
     fn watermark(&mut self, first_use: FirstUse) {
         if let FirstUse::Watermark(slot) = first_use {
+            if slot > self.index.floor {
+                // What lies below the floor is final, and what lies between is not.
+                self.index.withheld = self.index.withheld.max(slot);
+            }
             self.index.floor = self.index.floor.max(slot);
             self.index.watermarked = true;
         }
     }
 
     /// Reads a segment that another one follows: it must be whole, and end with its mark.
-    fn older(&mut self, storage: &dyn Storage, number: u64) -> Result<(), JournalError> {
-        let file = segment_name(number);
-        let bytes = storage.read(&file, MAX_FILE).map_err(io_error("reading", &file))?;
-        let scan = segment::scan(&file, &bytes)?;
+    pub(crate) fn older(&mut self, loaded: &Loaded) -> Result<(), JournalError> {
+        let scan = loaded.scan()?;
         if scan.torn > 0 || scan.closed_by != Some(MarkKind::Full) {
             let why = "a segment that another one follows must end with its closing mark".into();
-            return Err(JournalError::Damaged { file, offset: scan.end, why });
+            return Err(JournalError::Damaged { file: loaded.file.clone(), offset: scan.end, why });
         }
-        self.replay(&file, &scan)?;
-        self.before = Some((number, scan.tail));
+        self.replay(&loaded.file, &scan)?;
+        self.before = Some((loaded.number, scan.tail));
         Ok(())
     }
 
-    /// Reads the newest segment, and writes it again.
-    fn newest(
+    /// Reads the newest segment: nothing that counts may be missing.
+    pub(crate) fn newest(&mut self, file: &str, scan: &Scan<'_>) -> Result<(), JournalError> {
+        self.replay(file, scan)?;
+        match self.segments.first() {
+            Some(first) if first.number > self.oldest => Err(JournalError::Missing(segment_name(self.oldest))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the newest segment again.
+    fn rewrite(
         &mut self,
         storage: &dyn Storage,
-        number: u64,
+        file: &str,
+        scan: &Scan<'_>,
         clock: &dyn Clock,
         first_use: FirstUse,
     ) -> Result<Live, JournalError> {
-        let file = segment_name(number);
-        let bytes = storage.read(&file, MAX_FILE).map_err(io_error("reading", &file))?;
-        let scan = segment::scan(&file, &bytes)?;
-        self.replay(&file, &scan)?;
-        self.check_oldest()?;
         if scan.torn > 0 {
             self.cut_bytes = scan.torn;
             tracing::warn!(file, offset = scan.end, bytes = scan.torn, "cut a torn end that was never acknowledged");
@@ -209,8 +260,8 @@ impl<'a> Replay<'a> {
         frames: &[Frame<'_>],
         clock: &dyn Clock,
     ) -> Result<Live, JournalError> {
-        let checkpoint =
-            Checkpoint { floor: self.index.floor, oldest: self.oldest, watermarked: self.index.watermarked };
+        let Index { floor, watermarked, withheld, .. } = self.index;
+        let checkpoint = Checkpoint { floor, oldest: self.oldest, watermarked, withheld };
         let (last_seq, now) = (self.last_seq, clock.now_ms());
         let live = begin(storage, header, |framer, out| {
             for f in frames {
@@ -244,6 +295,7 @@ impl<'a> Replay<'a> {
                 Record::Checkpoint(c) => {
                     self.index.floor = self.index.floor.max(c.floor);
                     self.index.watermarked |= c.watermarked;
+                    self.index.withheld = c.withheld;
                     self.oldest = self.oldest.max(c.oldest);
                 }
             }
@@ -255,12 +307,12 @@ impl<'a> Replay<'a> {
     }
 
     fn check_header(&mut self, file: &str, header: &Header) -> Result<(), JournalError> {
-        if (header.chain_id, header.genesis) != (self.chain.chain_id, self.chain.genesis_hash) {
+        if (header.chain_id, header.genesis) != (self.chain_id, self.genesis) {
             return Err(JournalError::WrongChain {
                 have_chain: header.chain_id,
                 have_genesis: header.genesis,
-                want_chain: self.chain.chain_id,
-                want_genesis: self.chain.genesis_hash,
+                want_chain: self.chain_id,
+                want_genesis: self.genesis,
             });
         }
         let damaged = |why: String| JournalError::Damaged { file: file.to_owned(), offset: 0, why };
@@ -280,14 +332,6 @@ impl<'a> Replay<'a> {
         }
         self.last_seq = header.first_seq - 1;
         Ok(())
-    }
-
-    /// Every segment that the newest checkpoint counts must be there.
-    fn check_oldest(&self) -> Result<(), JournalError> {
-        match self.segments.first() {
-            Some(first) if first.number > self.oldest => Err(JournalError::Missing(segment_name(self.oldest))),
-            _ => Ok(()),
-        }
     }
 
     fn finish(mut self, remember: u64) -> Result<State, JournalError> {

@@ -3,7 +3,7 @@
 //! | offset | bytes | segment header |
 //! |---|---|---|
 //! | 0 | 8 | magic `TNDMJRNL` |
-//! | 8 | 4 | format, 1 |
+//! | 8 | 4 | format, 2 |
 //! | 12 | 8 | chain id |
 //! | 20 | 32 | hash of the execution genesis block |
 //! | 52 | 8 | number of the segment |
@@ -40,15 +40,17 @@ use sha2::{Digest, Sha256};
 use tandem_types::ChainSpec;
 
 /// Version of header, frames and bodies.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// The first bytes of each segment.
 pub const MAGIC: &[u8; 8] = b"TNDMJRNL";
 /// Length of the header.
 pub const HEADER_LEN: usize = 120;
 /// Length of a frame without its body.
 pub const FRAME_LEN: usize = 25;
-/// The longest body that is written or read: a seal of more than 200,000 promises.
-pub const MAX_BODY: usize = 16 << 20;
+/// The longest body that is written or read. The guard refuses a draft that would be longer, and the
+/// room's limits are held so low that a full slot's seal and constraints message are shorter: a body
+/// that does not fit would halt everything.
+pub const MAX_BODY: usize = 32 << 20;
 /// The longest file that is read. Segments turn over far below.
 pub const MAX_FILE: u64 = 512 << 20;
 

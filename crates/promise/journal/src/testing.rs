@@ -10,7 +10,8 @@ use tandem_module::Clock;
 use tandem_types::{
     BlockId, BlsPublicKey, Body, ChainSpec, Custom, InclusionPromise, ModuleId, Seal, SealedItem, SignerRef, Slot,
     SlotClock, SlotKey,
-    body::{SeenSender, TxFacts},
+    body::{Constraints, Delegation, SeenSender, TxFacts},
+    fabric::{self, G1},
     tagged,
 };
 
@@ -49,8 +50,13 @@ pub(crate) fn config() -> JournalConfig {
     }
 }
 
+/// The group's generator: a key that is a point.
+const PROPOSER: [u8; 48] = alloy_primitives::hex!(
+    "97f1d3a73197d7942695638c4fa9ac0fc3688c4f9774b905a14e3a3f171bac586c55e83ff97a1aeffb3af00adb22c6bb"
+);
+
 pub(crate) fn slot(n: u64) -> SlotKey {
-    SlotKey { chain_id: 7, proposer: BlsPublicKey::new([1; 48]), slot: Slot::new(n) }
+    SlotKey { chain_id: 7, proposer: BlsPublicKey::new(PROPOSER), slot: Slot::new(n) }
 }
 
 pub(crate) fn account(n: u8) -> Address {
@@ -73,6 +79,8 @@ pub(crate) struct Ask {
     pub(crate) deposited: bool,
     pub(crate) authorities: Vec<(u8, u64)>,
     pub(crate) request: u8,
+    /// Whether it has a blob, and so a sidecar beside the journal.
+    pub(crate) blob: bool,
 }
 
 pub(crate) fn ask(slot: u64, sender: u8, nonce: u64) -> Ask {
@@ -89,6 +97,7 @@ pub(crate) fn ask(slot: u64, sender: u8, nonce: u64) -> Ask {
         deposited: true,
         authorities: Vec::new(),
         request: 0,
+        blob: false,
     }
 }
 
@@ -107,10 +116,16 @@ impl Ask {
             max_fee_per_gas: 1,
             max_priority_fee_per_gas: 1,
             max_fee_per_blob_gas: 0,
-            blob_hashes: Vec::new(),
+            blob_hashes: if self.blob { vec![B256::repeat_byte(1)] } else { Vec::new() },
             cost: U256::from(self.cost),
             size: self.tx().len(),
-            tx_type: if authorities.is_empty() { 2 } else { 4 },
+            tx_type: if self.blob {
+                3
+            } else if authorities.is_empty() {
+                2
+            } else {
+                4
+            },
             authorities,
         }
     }
@@ -121,14 +136,19 @@ impl Ask {
         tx.extend_from_slice(&self.gas.to_be_bytes());
         tx.extend_from_slice(&self.cost.to_be_bytes());
         self.authorities.iter().for_each(|(a, n)| tx.extend_from_slice(&[*a, *n as u8]));
+        tx.extend(self.blob.then_some(3));
         tx
+    }
+    /// Its sidecar, where it has one. No real one either, and larger than what a disk writes at once.
+    pub(crate) fn sidecar(&self) -> Option<Bytes> {
+        self.blob.then(|| self.tx().repeat(60).into())
     }
     pub(crate) fn checked(&self) -> Checked {
         let key = slot(self.slot);
         let body = Body::Inclusion(InclusionPromise {
             key,
             tx: self.tx().into(),
-            sidecar: None,
+            sidecar: self.sidecar().map(keccak256),
             request_hash: B256::repeat_byte(self.request),
             slasher: Address::ZERO,
             price: U256::from(5),
@@ -141,7 +161,9 @@ impl Ask {
                 has_code: self.has_code,
             },
         });
-        check(body, SignerRef::Committer(key), "preconf", Some(self.facts()))
+        let mut checked = check(body, SignerRef::Committer(key), "preconf", Some(self.facts()));
+        checked.attachments = self.sidecar().map(|s| (keccak256(&s), s)).into_iter().collect();
+        checked
     }
 }
 
@@ -155,6 +177,30 @@ pub(crate) fn check(body: Body, signer: SignerRef, module: &str, facts: Option<T
 
 pub(crate) fn seal(n: u64, items: Vec<SealedItem>) -> Checked {
     check(Body::Seal(Seal { key: slot(n), items }), SignerRef::Nobody, "@house", None)
+}
+
+/// The slot's constraints over transactions, signed by a delegate that the tests do not look at.
+pub(crate) fn constraints(n: u64, txs: &[(u64, Bytes)]) -> Checked {
+    let key = slot(n);
+    let g1 = G1::new(&key.proposer).unwrap();
+    let payload = |(kind, tx): &(u64, Bytes)| (*kind, fabric::inclusion_payload(n, tx));
+    let body = Body::Constraints(Constraints {
+        chain_id: 7,
+        proposer: g1,
+        delegate: g1,
+        slot: key.slot,
+        constraints: txs.iter().map(payload).collect(),
+        receivers: Vec::new(),
+    });
+    check(body, SignerRef::Delegate(key), "@house", None)
+}
+
+pub(crate) fn delegation(n: u64) -> Checked {
+    let key = slot(n);
+    let g1 = G1::new(&key.proposer).unwrap();
+    let (chain_id, slot, committer) = (7, key.slot, Address::ZERO);
+    let body = Delegation { chain_id, proposer: g1, delegate: g1, committer, slot, metadata: Bytes::new() };
+    check(Body::Delegation(body), SignerRef::Validator(key.proposer), "@house", None)
 }
 
 pub(crate) fn custom(scope: Option<&str>, says: u8) -> Checked {

@@ -209,22 +209,33 @@ impl Writer {
         });
         let Some(oldest) = oldest.max() else { return };
         let (segments, blobs) = self.shared.state.lock().take_prunable(oldest, self.live.number);
-        for number in segments {
-            let name = segment_name(number);
-            let done = if self.shared.config.archive {
-                self.storage.rename(&name, &format!("{name}.archive"))
-            } else {
-                self.storage.remove(&name)
-            };
-            if let Err(error) = done {
-                tracing::warn!(segment = name, %error, "could not prune");
+        for (i, segment) in segments.iter().enumerate() {
+            if let Err(error) = retire(self.storage.as_ref(), segment.number, self.shared.config.archive) {
+                // Those after it wait, so that no gap is left in the middle.
+                tracing::warn!(segment = segment.number, %error, "could not prune");
+                self.shared.state.lock().put_back(segments.get(i..).unwrap_or_default());
+                break;
             }
         }
         for hash in blobs {
-            if let Err(error) = self.storage.remove(&blob_name(&hash)) {
-                tracing::warn!(%hash, %error, "could not remove an attachment");
+            match self.storage.remove(&blob_name(&hash)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%hash, %error, "could not remove an attachment");
+                    self.shared.state.lock().blobs.insert(hash);
+                }
+                _ => {}
             }
         }
+    }
+}
+
+/// Takes a segment out of the journal that holds nothing alive: away, or renamed to be kept.
+pub(crate) fn retire(storage: &dyn Storage, number: u64, archive: bool) -> io::Result<()> {
+    let name = segment_name(number);
+    let done = if archive { storage.rename(&name, &format!("{name}.archive")) } else { storage.remove(&name) };
+    match done {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 

@@ -1,19 +1,36 @@
 //! Check, bind, sign: the whole way for one grant.
 
-use crate::{SignError, Signer};
+use crate::{Offers, SignError, Signer};
 use async_trait::async_trait;
 use serde_json::json;
 use std::sync::Arc;
 use tandem_journal::{Bound, Grant, Guard, Journal, JournalError, Recorded, Shortage};
 use tandem_module::{Commit, Refusal};
-use tandem_types::{Draft, Pool, Signed, SignerRef};
+use tandem_types::{Draft, Pool, Signed, SlotKey};
 
 /// The way through the door for one grant: the `Commit` port of one module, or of the house.
 ///
 /// Refusals have these codes: `not-granted`, `wrong-chain`, `bad-draft`, `bad-transaction`,
 /// `bad-attachment` from the guard; `expired`, `closed`, `conflict`, `exhausted`, `nonce-gap` from the
-/// decision; `seal-stale` and `not-from-seal` for the house's own drafts; `halted`, `no-key`,
+/// decision; whatever [`Offers`] says of a slot that is not offered, and `host-starting` before anybody
+/// said what is; `slot-not-delegated` where the slot's delegation is not recorded; `watermarked` while a lost
+/// journal may hold; `seal-stale` and `not-from-seal` for the house's own drafts; `halted`, `no-key`,
 /// `not-signed` and `journal` where the host itself can not.
+///
+/// A draft becomes a signature through the door:
+/// ```
+/// async fn say(door: &tandem_signer::Door, draft: tandem_types::Draft) -> Option<tandem_types::Signed> {
+///     let recorded = door.record(draft).await.ok()?;
+///     door.signer().sign(recorded).await.ok()
+/// }
+/// ```
+/// The twin that does not go through it does not compile:
+/// ```compile_fail,E0308
+/// async fn say(door: &tandem_signer::Door, draft: tandem_types::Draft) -> Option<tandem_types::Signed> {
+///     let recorded = draft;
+///     door.signer().sign(recorded).await.ok()
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Door {
     guard: Arc<Guard>,
@@ -28,16 +45,40 @@ impl Door {
         Self { guard, journal, signer, grant: Arc::new(grant) }
     }
 
+    /// Says once, for all doors of this signer, who knows which slots are offered. The first word counts;
+    /// whether this was it comes back.
+    pub fn set_offers(&self, offers: Arc<dyn Offers>) -> bool {
+        self.signer.offers.set(offers).is_ok()
+    }
+
     /// The first two steps, for what is recorded and not signed (a seal, a block that our proposer
-    /// signed), and for who must tell the answers apart.
+    /// signed), and for who must tell the answers apart. Nothing is recorded that could not be signed,
+    /// and no promise that the house does not offer.
     ///
     /// # Errors
-    /// The outer error is the journal's, the inner the guard's.
+    /// The outer error is the journal's, the inner the guard's, the signer's or that of [`Offers`].
     pub async fn bind(&self, draft: Draft) -> Result<Result<Bound, Refusal>, JournalError> {
-        match self.guard.check(&self.grant, draft) {
-            Ok(checked) => self.journal.bind(checked).await.map(Ok),
-            Err(refusal) => Ok(Err(refusal)),
+        let checked = match self.guard.check(&self.grant, draft) {
+            Ok(checked) => checked,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let signer = *checked.signer();
+        if checked.derived().closes_with.is_none()
+            && let Err(e) = self.signer.can_sign(&signer)
+        {
+            return Ok(Err(sign_refusal(&e)));
         }
+        let promise = |key: &SlotKey| {
+            if !self.signer.serves(&key.proposer) {
+                return Err(sign_refusal(&SignError::NoKey(key.proposer)));
+            }
+            match self.signer.offers.get() {
+                Some(offers) => offers.offered(key)?,
+                None => return Err(Refusal::new("host-starting", "nothing is offered yet; ask again")),
+            }
+            self.signer.can_sign(&signer).map_err(|e| sign_refusal(&e))
+        };
+        self.journal.bind_offered(checked, promise).await
     }
 
     /// Checks and binds: the record, new or the same as before, or why there is none.
@@ -45,14 +86,7 @@ impl Door {
     /// # Errors
     /// A refusal with one of the codes above.
     pub async fn record(&self, draft: Draft) -> Result<Recorded, Refusal> {
-        if let SignerRef::Validator(key) = &draft.signer
-            && !self.signer.serves(key)
-        {
-            // Nothing is recorded that could not be signed.
-            return Err(sign_refusal(&SignError::NoKey(*key)));
-        }
-        let checked = self.guard.check(&self.grant, draft)?;
-        let bound = self.journal.bind(checked).await.map_err(|e| journal_refusal(&e))?;
+        let bound = self.bind(draft).await.map_err(|e| journal_refusal(&e))??;
         match bound {
             Bound::New(recorded) | Bound::Same(recorded) => Ok(recorded),
             other => Err(bound_refusal(&other)),
@@ -140,6 +174,7 @@ fn shortage_refusal(shortage: &Shortage) -> Refusal {
 fn journal_refusal(error: &JournalError) -> Refusal {
     let code = match error {
         JournalError::Halted(_) => "halted",
+        JournalError::Withheld { .. } => "watermarked",
         JournalError::SealStale { .. } => "seal-stale",
         JournalError::NotFromSeal { .. } => "not-from-seal",
         _ => "journal",
@@ -150,7 +185,8 @@ fn journal_refusal(error: &JournalError) -> Refusal {
 fn sign_refusal(error: &SignError) -> Refusal {
     let code = match error {
         SignError::Halted(_) => "halted",
-        SignError::NoKey(_) => "no-key",
+        SignError::NoKey(_) | SignError::OtherKeys(_) => "no-key",
+        SignError::NotDelegated(_) => "slot-not-delegated",
         SignError::NotSigned(_) => "not-signed",
         SignError::Derive(_) => "journal",
     };

@@ -4,12 +4,15 @@
 //!
 //! - [`signer`]: [`Signer`]: validator keys, and the delegate and committer keys derived per slot
 //! - [`door`]: [`Door`]: check, bind, sign, as the `Commit` port
+//! - [`offers`]: [`Offers`]: which slots are offered, as the floor above knows
 //! - [`error`]: why nothing was signed, [`SignError`]
 
 pub mod door;
 pub mod error;
+pub mod offers;
 pub mod signer;
 
 pub use door::Door;
 pub use error::SignError;
+pub use offers::Offers;
 pub use signer::Signer;

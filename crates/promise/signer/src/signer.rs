@@ -1,13 +1,21 @@
 //! The signing service.
 
-use crate::SignError;
+use crate::{Offers, SignError};
 use alloy_primitives::{Address, B256, Bytes};
 use lru::LruCache;
 use parking_lot::Mutex;
-use std::{collections::HashMap, fmt, num::NonZeroUsize, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    num::NonZeroUsize,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tandem_journal::{Journal, Recorded};
 use tandem_keys::{BlsSecretKey, EcdsaSecretKey, HostSecret};
-use tandem_types::{BlsPublicKey, Signed, SignerRef, SlotKey, body::Delegation};
+use tandem_types::{BlsPublicKey, Body, Signed, SignerRef, SlotKey, body::Delegation};
 
 /// Slots whose keys are kept: four look-aheads of 64 slots. Deriving a slot's keys again costs about
 /// 0.2 ms.
@@ -20,6 +28,15 @@ const SLOTS: NonZeroUsize = match NonZeroUsize::new(256) {
 struct SlotKeys {
     delegate: BlsSecretKey,
     committer: EcdsaSecretKey,
+    /// The slot's recorded delegation names these keys. Once true it stays so: a delegation never changes.
+    delegated: AtomicBool,
+}
+
+impl SlotKeys {
+    fn are_named_by(&self, delegation: &Delegation) -> bool {
+        let delegate = delegation.delegate.compressed() == self.delegate.public_key();
+        delegate && delegation.committer == self.committer.address()
+    }
 }
 
 /// Signs what is recorded, and nothing else: no method takes a root.
@@ -46,6 +63,8 @@ pub struct Signer {
     secret: HostSecret,
     slots: Mutex<LruCache<SlotKey, Arc<SlotKeys>>>,
     journal: Journal,
+    /// Shared by all doors, which hold this signer.
+    pub(crate) offers: OnceLock<Arc<dyn Offers>>,
 }
 
 impl fmt::Debug for Signer {
@@ -59,10 +78,11 @@ impl Signer {
     /// journal halts, nothing more is signed.
     pub fn new(validators: impl IntoIterator<Item = BlsSecretKey>, secret: HostSecret, journal: Journal) -> Self {
         let validators = validators.into_iter().map(|k| (k.public_key(), k)).collect();
-        Self { validators, secret, slots: Mutex::new(LruCache::new(SLOTS)), journal }
+        Self { validators, secret, slots: Mutex::new(LruCache::new(SLOTS)), journal, offers: OnceLock::new() }
     }
 
-    /// Signs a record. The same record always gives the same bytes. It takes some 30 µs for ECDSA and
+    /// Signs a record. The same record always gives the same bytes: a slot's keys sign only where the
+    /// slot's recorded delegation names them, so that a host with another secret refuses. It takes some 30 µs for ECDSA and
     /// 0.3 ms for BLS, and does not wait for anything.
     ///
     /// # Errors
@@ -77,8 +97,8 @@ impl Signer {
                 let secret = self.validators.get(key).ok_or(SignError::NoKey(*key))?;
                 Bytes::copy_from_slice(secret.sign(root).as_bytes())
             }
-            SignerRef::Delegate(key) => Bytes::copy_from_slice(self.slot(key)?.delegate.sign(root).as_bytes()),
-            SignerRef::Committer(key) => Bytes::copy_from_slice(&self.slot(key)?.committer.sign(root)),
+            SignerRef::Delegate(key) => Bytes::copy_from_slice(self.delegated(key)?.delegate.sign(root).as_bytes()),
+            SignerRef::Committer(key) => Bytes::copy_from_slice(&self.delegated(key)?.committer.sign(root)),
             SignerRef::Nobody => return Err(SignError::NotSigned(recorded.seq())),
         };
         Ok(Signed {
@@ -99,9 +119,40 @@ impl Signer {
             return Ok(known.clone());
         }
         // Derived outside the lock: two at once derive the same.
-        let keys = Arc::new(SlotKeys { delegate: self.secret.delegate(key)?, committer: self.secret.committer(key)? });
+        let (delegate, committer) = (self.secret.delegate(key)?, self.secret.committer(key)?);
+        let keys = Arc::new(SlotKeys { delegate, committer, delegated: AtomicBool::new(false) });
         self.slots.lock().put(*key, keys.clone());
         Ok(keys)
+    }
+
+    /// A slot's keys, if its recorded delegation names them.
+    fn delegated(&self, key: &SlotKey) -> Result<Arc<SlotKeys>, SignError> {
+        let keys = self.slot(key)?;
+        if keys.delegated.load(Ordering::Relaxed) {
+            return Ok(keys);
+        }
+        let recorded = self.journal.delegation(key).ok_or(SignError::NotDelegated(*key))?;
+        match recorded.body() {
+            Body::Delegation(d) if keys.are_named_by(d) => {
+                keys.delegated.store(true, Ordering::Relaxed);
+                Ok(keys)
+            }
+            Body::Delegation(_) => Err(SignError::OtherKeys(*key)),
+            _ => Err(SignError::NotDelegated(*key)),
+        }
+    }
+
+    /// Whether what this signer says could be signed here now.
+    ///
+    /// # Errors
+    /// [`SignError::NoKey`], [`SignError::NotDelegated`], [`SignError::OtherKeys`] or
+    /// [`SignError::Derive`].
+    pub fn can_sign(&self, signer: &SignerRef) -> Result<(), SignError> {
+        match signer {
+            SignerRef::Validator(key) if !self.serves(key) => Err(SignError::NoKey(*key)),
+            SignerRef::Delegate(key) | SignerRef::Committer(key) => self.delegated(key).map(drop),
+            SignerRef::Validator(_) | SignerRef::Nobody => Ok(()),
+        }
     }
 
     /// The delegate's public key of a slot.
@@ -131,9 +182,7 @@ impl Signer {
             proposer: delegation.proposer.compressed(),
             slot: delegation.slot,
         };
-        let keys = self.slot(&key)?;
-        let delegate = delegation.delegate.compressed() == keys.delegate.public_key();
-        Ok(delegate && delegation.committer == keys.committer.address())
+        Ok(self.slot(&key)?.are_named_by(delegation))
     }
 
     /// Whether this validator's key is loaded.

@@ -5,12 +5,19 @@ use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use secp256k1::{Message, SECP256K1, SecretKey};
-use std::{num::NonZeroUsize, path::Path, sync::Arc};
+use std::{
+    num::NonZeroUsize,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tandem_crypto::SenderCache;
 use tandem_journal::{FileStorage, FirstUse, Grant, Guard, Journal, JournalConfig};
 use tandem_keys::{BlsSecretKey, HostSecret};
-use tandem_module::{Clock, Commit, Permission};
-use tandem_signer::{Door, Signer};
+use tandem_module::{Clock, Commit, Permission, Refusal};
+use tandem_signer::{Door, Offers, Signer};
 use tandem_types::{
     BlsPublicKey, Body, ChainSpec, Completeness, Draft, InclusionPromise, Seal, SignerRef, Slot, SlotClock, SlotKey,
     body::{Delegation, SeenSender},
@@ -40,22 +47,44 @@ fn validator() -> BlsSecretKey {
     BlsSecretKey::from_ikm(&[3; 32]).unwrap()
 }
 
+/// Offers every slot, or none.
+struct Switch(AtomicBool);
+impl Offers for Switch {
+    fn offered(&self, _: &SlotKey) -> Result<(), Refusal> {
+        if self.0.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(Refusal::new("promising-stopped", "the operator looks"))
+        }
+    }
+}
+
 struct House {
     module: Door,
     house: Door,
     key: SlotKey,
+    offers: Arc<Switch>,
 }
 
-fn open(dir: &Path, first: FirstUse) -> House {
+/// A host whose slot is delegated and offered.
+async fn open(dir: &Path, first: FirstUse) -> House {
+    let h = closed(dir, first, 5);
+    h.offer();
+    h.delegate().await.unwrap();
+    h
+}
+
+/// A host with a secret, which offers nothing yet and has delegated nothing.
+fn closed(dir: &Path, first: FirstUse, secret: u8) -> House {
     let storage = Arc::new(FileStorage::new(dir).unwrap());
     let journal = Journal::open(storage, chain(), JournalConfig::default(), Arc::new(Standing), first).unwrap();
     let (guard, house) = Guard::new(chain(), Arc::new(SenderCache::new(NonZeroUsize::new(64).unwrap())));
     let guard = Arc::new(guard);
-    let signer = Arc::new(Signer::new([validator()], HostSecret::from_bytes([5; 32]), journal.clone()));
+    let signer = Arc::new(Signer::new([validator()], HostSecret::from_bytes([secret; 32]), journal.clone()));
     let module = Grant::module("preconf".parse().unwrap(), B256::repeat_byte(9), [Permission::Inclusion]).unwrap();
     let door = |grant| Door::new(guard.clone(), journal.clone(), signer.clone(), grant);
     let key = SlotKey { chain_id: 7, proposer: validator().public_key(), slot: Slot::new(100) };
-    House { module: door(module), house: door(house), key }
+    House { module: door(module), house: door(house), key, offers: Arc::new(Switch(AtomicBool::new(true))) }
 }
 
 fn signed(secret: u8, nonce: u64, value: u64) -> Bytes {
@@ -91,6 +120,29 @@ impl House {
         };
         Draft { signer: SignerRef::Committer(self.key), body: Body::Inclusion(promise), attachments: Vec::new() }
     }
+    fn offer(&self) {
+        assert!(self.house.set_offers(self.offers.clone()));
+    }
+    fn delegation(&self) -> Delegation {
+        let g1 = |k: &BlsPublicKey| G1::new(k).unwrap();
+        let signer = self.house.signer();
+        Delegation {
+            chain_id: 7,
+            proposer: g1(&self.key.proposer),
+            delegate: g1(&signer.delegate(&self.key).unwrap()),
+            committer: signer.committer(&self.key).unwrap(),
+            slot: self.key.slot,
+            metadata: Bytes::new(),
+        }
+    }
+    async fn delegate(&self) -> Result<tandem_types::Signed, Refusal> {
+        let draft = self.own(SignerRef::Validator(self.key.proposer), Body::Delegation(self.delegation()));
+        self.house.commit(draft).await
+    }
+    fn seal(&self) -> Draft {
+        let items = self.house.journal().seal_items(&self.key);
+        self.own(SignerRef::Nobody, Body::Seal(Seal { key: self.key, items }))
+    }
     fn own(&self, signer: SignerRef, body: Body) -> Draft {
         Draft { signer, body, attachments: Vec::new() }
     }
@@ -99,7 +151,7 @@ impl House {
 #[tokio::test]
 async fn a_promise_is_signed_by_the_slots_committer_and_the_same_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let h = open(dir.path(), FirstUse::Yes);
+    let h = open(dir.path(), FirstUse::Yes).await;
     let draft = h.promise(signed(1, 0, 1));
     let first = h.module.commit(draft.clone()).await.unwrap();
     let committer = h.module.signer().committer(&h.key).unwrap();
@@ -109,14 +161,14 @@ async fn a_promise_is_signed_by_the_slots_committer_and_the_same_after_a_restart
     let refused = h.module.commit(draft.clone()).await.unwrap_err();
     assert_eq!(refused.code, "halted");
     drop(h);
-    let h = open(dir.path(), FirstUse::No);
+    let h = closed(dir.path(), FirstUse::No, 5);
     assert_eq!(h.module.commit(draft).await.unwrap(), first, "byte for byte");
 }
 
 #[tokio::test]
 async fn refusals_have_stable_codes_and_say_what_would_be_accepted() {
     let dir = tempfile::tempdir().unwrap();
-    let h = open(dir.path(), FirstUse::Yes);
+    let h = open(dir.path(), FirstUse::Yes).await;
     h.module.commit(h.promise(signed(1, 0, 1))).await.unwrap();
     let refusal = |d| {
         let door = h.module.clone();
@@ -141,20 +193,12 @@ async fn refusals_have_stable_codes_and_say_what_would_be_accepted() {
 #[tokio::test]
 async fn each_kind_is_signed_by_its_own_key_and_facts_by_nobody() {
     let dir = tempfile::tempdir().unwrap();
-    let h = open(dir.path(), FirstUse::Yes);
+    let h = open(dir.path(), FirstUse::Yes).await;
     let (signer, journal) = (h.house.signer().clone(), h.house.journal().clone());
-    let g1 = |k: &BlsPublicKey| G1::new(k).unwrap();
-    let delegation = Delegation {
-        chain_id: 7,
-        proposer: g1(&h.key.proposer),
-        delegate: g1(&signer.delegate(&h.key).unwrap()),
-        committer: signer.committer(&h.key).unwrap(),
-        slot: h.key.slot,
-        metadata: Bytes::new(),
-    };
+    let delegation = h.delegation();
     assert!(signer.derives(&delegation).unwrap());
-    assert!(!signer.derives(&Delegation { committer: Address::ZERO, ..delegation.clone() }).unwrap());
-    let got = h.house.commit(h.own(SignerRef::Validator(h.key.proposer), Body::Delegation(delegation))).await.unwrap();
+    assert!(!signer.derives(&Delegation { committer: Address::ZERO, ..delegation }).unwrap());
+    let got = h.delegate().await.unwrap();
     let verify = |key: &BlsPublicKey, s: &tandem_types::Signed| {
         let signature = tandem_types::BlsSignature::from_slice(&s.signature).unwrap();
         tandem_crypto::bls::verify(key, s.signing_root.get().as_slice(), &signature).unwrap();
@@ -178,7 +222,7 @@ async fn each_kind_is_signed_by_its_own_key_and_facts_by_nobody() {
 #[tokio::test]
 async fn without_its_key_a_validator_delegates_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let h = open(dir.path(), FirstUse::Yes);
+    let h = open(dir.path(), FirstUse::Yes).await;
     let stranger = BlsSecretKey::from_ikm(&[4; 32]).unwrap().public_key();
     let g1 = G1::new(&stranger).unwrap();
     let delegation = Delegation {
@@ -191,6 +235,93 @@ async fn without_its_key_a_validator_delegates_nothing() {
     };
     let draft = h.own(SignerRef::Validator(stranger), Body::Delegation(delegation));
     assert_eq!(h.house.commit(draft).await.unwrap_err().code, "no-key");
-    assert_eq!(h.house.journal().durable_seq(), 0, "and nothing is recorded");
+    assert_eq!(h.house.journal().durable_seq(), 1, "and nothing is recorded but the slot's own");
     assert!(!format!("{:?}", h.house.signer()).contains("0505"), "no secret shows");
+}
+
+#[tokio::test]
+async fn a_host_with_another_secret_signs_nothing_again_and_nothing_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let h = open(dir.path(), FirstUse::Yes).await;
+    let (first, second) = (h.promise(signed(1, 0, 1)), h.promise(signed(2, 0, 1)));
+    let promised = h.module.commit(first.clone()).await.unwrap();
+    h.house.record(h.seal()).await.unwrap();
+    let seal = Seal { key: h.key, items: h.house.journal().seal_items(&h.key) };
+    drop(h);
+
+    let h = closed(dir.path(), FirstUse::No, 6);
+    h.offer();
+    let recorded = h.house.journal().durable_seq();
+    let code = |r: Result<_, Refusal>| r.map(|_: tandem_types::Signed| "signed".to_owned()).unwrap_or_else(|r| r.code);
+    assert_eq!(
+        code(h.module.commit(first.clone()).await),
+        "no-key",
+        "the same promise, by a key that nobody delegated"
+    );
+    let complete = Completeness { key: h.key, root: seal.list_root(), count: 1 };
+    let complete = h.own(SignerRef::Committer(h.key), Body::Completeness(complete));
+    assert_eq!(code(h.house.commit(complete.clone()).await), "no-key");
+    let other_slot = SlotKey { slot: Slot::new(101), ..h.key };
+    let constraints = tandem_types::body::Constraints {
+        chain_id: 7,
+        proposer: G1::new(&h.key.proposer).unwrap(),
+        delegate: G1::new(&h.house.signer().delegate(&h.key).unwrap()).unwrap(),
+        slot: h.key.slot,
+        constraints: Vec::new(),
+        receivers: Vec::new(),
+    };
+    let constraints = h.own(SignerRef::Delegate(h.key), Body::Constraints(constraints));
+    assert_eq!(code(h.house.commit(constraints).await), "no-key");
+    assert_eq!(code(h.delegate().await), "conflict", "nor is the slot delegated anew");
+    assert!(h.house.journal().delegation(&other_slot).is_none());
+    assert_eq!(h.house.journal().durable_seq(), recorded, "and nothing is recorded that could not be signed");
+    drop(h);
+
+    let h = closed(dir.path(), FirstUse::No, 5);
+    assert_eq!(h.module.commit(first).await.unwrap(), promised, "with its own secret, byte for byte");
+    h.house.commit(complete).await.unwrap();
+    assert_eq!(code(h.module.commit(second).await), "closed");
+}
+
+#[tokio::test]
+async fn a_promise_needs_a_slot_that_is_offered_delegated_and_of_a_validator_that_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let h = closed(dir.path(), FirstUse::Yes, 5);
+    let code = |d: Draft| {
+        let door = h.module.clone();
+        async move { door.commit(d).await.map(|_| "signed".to_owned()).unwrap_or_else(|r| r.code) }
+    };
+    let (first, second) = (h.promise(signed(1, 0, 1)), h.promise(signed(2, 0, 1)));
+    assert_eq!(code(first.clone()).await, "host-starting", "nobody said what is offered");
+    h.offer();
+    assert_eq!(code(first.clone()).await, "slot-not-delegated");
+    assert_eq!(h.house.journal().durable_seq(), 0);
+    h.delegate().await.unwrap();
+    assert_eq!(code(first.clone()).await, "signed");
+
+    h.offers.0.store(false, Ordering::SeqCst);
+    assert_eq!(code(second.clone()).await, "promising-stopped");
+    assert_eq!(code(first).await, "signed", "what was promised is said again");
+    assert_eq!(h.house.journal().durable_seq(), 2, "and the other is not recorded");
+    h.offers.0.store(true, Ordering::SeqCst);
+
+    let stranger = BlsSecretKey::from_ikm(&[4; 32]).unwrap().public_key();
+    let foreign = House { key: SlotKey { proposer: stranger, ..h.key }, ..closed_over(&h) };
+    assert_eq!(code(foreign.promise(signed(2, 0, 1))).await, "no-key", "a proposer that is not loaded");
+    assert_eq!(code(second).await, "signed");
+}
+
+#[tokio::test]
+async fn the_first_word_on_what_is_offered_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let h = open(dir.path(), FirstUse::Yes).await;
+    let every_slot = Arc::new(Switch(AtomicBool::new(true)));
+    h.offers.0.store(false, Ordering::SeqCst);
+    assert!(!h.module.set_offers(every_slot), "by whatever door");
+    assert_eq!(h.module.commit(h.promise(signed(1, 0, 1))).await.unwrap_err().code, "promising-stopped");
+}
+
+/// The same house, to be asked for another slot.
+fn closed_over(h: &House) -> House {
+    House { module: h.module.clone(), house: h.house.clone(), key: h.key, offers: h.offers.clone() }
 }

@@ -2,8 +2,8 @@
 
 use super::Index;
 use crate::{Checked, JournalError};
-use alloy_primitives::{Address, B256, U256};
-use tandem_types::{Body, Fate, Pool, Scope, SlotKey, Take};
+use alloy_primitives::{Address, B256, Bytes, U256};
+use tandem_types::{Body, Fate, Pool, Scope, Seal, SealedItem, SlotKey, Take, body::Constraints, fabric};
 
 /// Which counted resource is used up, and what would fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,21 +48,11 @@ impl Index {
     /// Decides at `now_ms`. Records that wait for their sync count like any other.
     ///
     /// # Errors
-    /// [`JournalError::SealStale`] and [`JournalError::NotFromSeal`], for the house's own drafts.
+    /// [`JournalError::Withheld`] for promises, and for the house's own drafts
+    /// [`JournalError::SealStale`] and [`JournalError::NotFromSeal`].
     pub(crate) fn decide(&self, c: &Checked, now_ms: u64) -> Result<Verdict, JournalError> {
-        let same = self.same(c);
-        if c.derived.slot.is_some_and(|s| s < self.floor) {
-            return Ok(Verdict::Expired(same.and_then(|s| self.fate(s).cloned())));
-        }
-        if let Some(seq) = same {
-            return Ok(Verdict::Same(seq));
-        }
-        if self.watermarked && matches!(c.body, Body::Custom(_)) && !c.derived.scopes.is_empty() {
-            // Nobody knows what this scope held in the journal that is lost.
-            return Ok(Verdict::Expired(None));
-        }
-        if let Some(key) = c.derived.closes_with.filter(|k| self.is_closed(k, now_ms)) {
-            return Ok(Verdict::Closed(key));
+        if let Some(verdict) = self.answered(c, now_ms)? {
+            return Ok(verdict);
         }
         if let Some((scope, have)) = self.conflict(c) {
             return Ok(Verdict::Conflict { scope, have });
@@ -72,6 +62,29 @@ impl Index {
             Some(shortage) => Ok(Verdict::Exhausted(shortage)),
             None => Ok(Verdict::New),
         }
+    }
+
+    /// The first half of the decision, which looks at no other promise: expired, said before, or closed.
+    ///
+    /// # Errors
+    /// [`JournalError::Withheld`].
+    pub(crate) fn answered(&self, c: &Checked, now_ms: u64) -> Result<Option<Verdict>, JournalError> {
+        let same = self.same(c);
+        if c.derived.slot.is_some_and(|s| s < self.floor) {
+            return Ok(Some(Verdict::Expired(same.and_then(|s| self.fate(s).cloned()))));
+        }
+        if let Some(seq) = same {
+            return Ok(Some(Verdict::Same(seq)));
+        }
+        if self.watermarked && matches!(c.body, Body::Custom(_)) && !c.derived.scopes.is_empty() {
+            // Nobody knows what this scope held in the journal that is lost.
+            return Ok(Some(Verdict::Expired(None)));
+        }
+        if self.withheld.get() > 0 && matches!(c.body, Body::Inclusion(_)) {
+            // A lost promise for a slot below may hold the sender's nonce until that slot is final.
+            return Err(JournalError::Withheld { until: self.withheld });
+        }
+        Ok(c.derived.closes_with.filter(|k| self.is_closed(k, now_ms)).map(Verdict::Closed))
     }
 
     /// Sealed, or past the cut-off.
@@ -139,11 +152,29 @@ impl Index {
                 }
                 Err(JournalError::NotFromSeal { kind: "completeness", key: c.key })
             }
-            Body::Constraints(_) => match c.body.slot_key() {
-                Some(key) if self.seal(&key).is_none() => Err(JournalError::NotFromSeal { kind: "constraints", key }),
-                _ => Ok(()),
-            },
+            Body::Constraints(said) => {
+                let Some(key) = c.body.slot_key() else { return Ok(()) };
+                let fits = match self.seal(&key).map(|e| &e.body) {
+                    Some(Body::Seal(seal)) => self.constrains(said, seal),
+                    _ => false,
+                };
+                if fits { Ok(()) } else { Err(JournalError::NotFromSeal { kind: "constraints", key }) }
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a constraints message asks for each sealed transaction once, and for nothing else. The
+    /// order is the drafter's: what must stand at the top goes first.
+    fn constrains(&self, said: &Constraints, seal: &Seal) -> bool {
+        let sealed = |item: &SealedItem| {
+            let (promise, _) = self.entries.get(&item.seq)?.promise()?;
+            Some(fabric::inclusion_payload(promise.key.slot.get(), &promise.tx))
+        };
+        let Some(mut want) = seal.items.iter().map(sealed).collect::<Option<Vec<Bytes>>>() else { return false };
+        let mut have: Vec<&Bytes> = said.constraints.iter().map(|(_, payload)| payload).collect();
+        want.sort_unstable();
+        have.sort_unstable();
+        said.constraints.iter().all(|(kind, _)| *kind == fabric::INCLUSION) && have.into_iter().eq(&want)
     }
 }

@@ -19,7 +19,9 @@ use alloy_primitives::{
 use senders::Senders;
 use std::{collections::BTreeMap, sync::Arc};
 use tandem_module::Room;
-use tandem_types::{Body, Fate, ModuleId, Pool, Scope, SealedItem, SignerRef, Slot, SlotClock, SlotKey, Take};
+use tandem_types::{
+    Body, Fate, ModuleId, Pool, Scope, ScopeKind, SealedItem, SignerRef, Slot, SlotClock, SlotKey, Take,
+};
 
 /// Sequence numbers, nearly always one.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +86,8 @@ pub(crate) struct Index {
     pub(crate) limits: RoomLimits,
     pub(crate) floor: Slot,
     pub(crate) watermarked: bool,
+    /// See [`crate::codec::Checkpoint::withheld`].
+    pub(crate) withheld: Slot,
     entries: BTreeMap<u64, Arc<Entry>>,
     scopes: HashMap<Scope, Held>,
     unscoped: HashMap<Unscoped, u64>,
@@ -104,6 +108,7 @@ impl Index {
             limits,
             floor: Slot::new(0),
             watermarked: false,
+            withheld: Slot::new(0),
             entries: BTreeMap::new(),
             scopes: HashMap::default(),
             unscoped: HashMap::default(),
@@ -194,16 +199,18 @@ impl Index {
     }
 
     /// Forgets what lies below `before`: facts of slots, and promises that are settled. Everything
-    /// below the floor is refused, so nothing that is forgotten can be promised again. How many went.
+    /// below the floor is refused, so nothing that is forgotten can be promised again. A delegation stays
+    /// as long as a promise of its slot: without it nobody could tell whose key signed. How many went.
     pub(crate) fn forget(&mut self, before: Slot) -> usize {
         let before = before.min(self.floor);
-        let below: Vec<u64> = self.by_slot.range(..before).flat_map(|(_, seqs)| seqs.iter().copied()).collect();
-        let gone: Vec<Arc<Entry>> = below
-            .iter()
-            .filter_map(|seq| self.entries.get(seq))
-            .filter(|e| e.promise().is_none() || self.fates.contains_key(&e.seq))
-            .cloned()
-            .collect();
+        let is_open = |e: &Entry| e.promise().is_some() && !self.fates.contains_key(&e.seq);
+        let mut gone: Vec<Arc<Entry>> = Vec::new();
+        for seqs in self.by_slot.range(..before).map(|(_, seqs)| seqs) {
+            let entries = || seqs.iter().filter_map(|seq| self.entries.get(seq));
+            let promised = entries().any(|e| is_open(e));
+            let stays = |e: &Entry| is_open(e) || (promised && matches!(e.body, Body::Delegation(_)));
+            gone.extend(entries().filter(|e| !stays(e)).cloned());
+        }
         gone.iter().for_each(|entry| self.drop_entry(entry));
         let entries = &self.entries;
         if !gone.is_empty() {
@@ -280,6 +287,11 @@ impl Index {
     /// The slot's seal, durable or not.
     pub(crate) fn seal(&self, key: &SlotKey) -> Option<&Arc<Entry>> {
         self.books.get(key)?.seal.and_then(|s| self.entries.get(&s))
+    }
+    /// The slot's delegation, durable or not.
+    pub(crate) fn delegation(&self, key: &SlotKey) -> Option<&Arc<Entry>> {
+        let seq = self.scopes.get(&Scope::slot(ScopeKind::Delegation, key))?.by.iter().next()?;
+        self.entries.get(&seq)
     }
     fn left(&self, key: &SlotKey, pool: Pool) -> u64 {
         let used = self.books.get(key).and_then(|b| b.used.get(place(pool)).copied()).unwrap_or(0);

@@ -1,7 +1,7 @@
 use super::{Index, decide::Verdict};
 use crate::{
     Checked, JournalError, Shortage,
-    testing::{Ask, account, ask, chain, config, custom, seal, slot},
+    testing::{Ask, account, ask, chain, config, constraints, custom, delegation, seal, slot},
 };
 use alloy_primitives::U256;
 use proptest::prelude::*;
@@ -177,6 +177,35 @@ fn a_seal_lists_exactly_what_is_recorded_and_closes_the_slot() {
 }
 
 #[test]
+fn constraints_ask_for_exactly_what_is_sealed_in_whatever_order() {
+    let mut b = Book::new();
+    let txs: Vec<(u64, alloy_primitives::Bytes)> = [ask(100, 1, 0), ask(100, 2, 0), ask(100, 3, 0)]
+        .map(|a| {
+            let c = a.checked();
+            b.put(c.clone());
+            let tandem_types::Body::Inclusion(p) = c.body else { panic!() };
+            (1, p.tx)
+        })
+        .into();
+    let refused = |b: &Book, txs: &[(u64, alloy_primitives::Bytes)]| match b.index.decide(&constraints(100, txs), 0) {
+        Err(JournalError::NotFromSeal { kind: "constraints", .. }) => true,
+        other => panic!("{other:?}"),
+    };
+    assert!(refused(&b, &txs), "before the seal");
+    b.put(seal(100, b.index.seal_items(&slot(100))));
+    let doubled = [&txs[..2], &txs[..1]].concat();
+    let more = [&txs[..], &[(1, vec![2, 9].into())]].concat();
+    let other_kind = [&txs[..2], &[(2, txs[2].1.clone())]].concat();
+    for wrong in [&txs[..0], &txs[..2], &doubled[..], &more[..], &other_kind[..]] {
+        assert!(refused(&b, wrong));
+    }
+    let reversed: Vec<_> = txs.iter().rev().cloned().collect();
+    assert_eq!(b.put(constraints(100, &reversed)), Verdict::New);
+    assert_eq!(b.put(constraints(100, &reversed)), Verdict::Same(5));
+    assert!(matches!(b.put(constraints(100, &txs)), Verdict::Conflict { .. }), "one message, once it is said");
+}
+
+#[test]
 fn a_modules_statement_holds_its_scope_for_ever() {
     let mut b = Book::new();
     assert_eq!(b.put(custom(Some("a"), 1)), Verdict::New);
@@ -207,6 +236,35 @@ fn what_lies_far_below_the_floor_is_forgotten_once_it_is_settled() {
         |i: &Index| (i.scopes.len(), i.books.len(), i.by_tx.len(), i.by_request.len(), i.fates.len(), i.by_slot.len());
     assert_eq!(sizes(&b.index), sizes(&empty), "nothing is left behind");
     assert_eq!(b.put(ask(100, 1, 0).checked()), Verdict::Expired(None));
+}
+
+#[test]
+fn a_delegation_is_remembered_as_long_as_a_promise_of_its_slot() {
+    let mut b = Book::new();
+    b.put(delegation(100));
+    b.put(ask(100, 1, 0).checked());
+    b.put(seal(100, b.index.seal_items(&slot(100))));
+    b.index.floor = Slot::new(200);
+    assert_eq!(b.index.forget(Slot::new(101)), 1, "the seal alone");
+    assert!(b.index.delegation(&slot(100)).is_some());
+    b.index.settle(2, kept());
+    assert_eq!(b.index.forget(Slot::new(101)), 2);
+    assert!(b.index.delegation(&slot(100)).is_none() && b.index.oldest_seq().is_none());
+}
+
+#[test]
+fn nothing_is_promised_while_a_lost_promise_may_hold() {
+    let mut b = Book::new();
+    (b.index.floor, b.index.withheld) = (Slot::new(200), Slot::new(200));
+    let withheld = |b: &Book, c: &Checked| matches!(b.index.decide(c, 0), Err(JournalError::Withheld { .. }));
+    assert!(withheld(&b, &ask(200, 1, 0).checked()), "another may have the nonce below");
+    assert_eq!(b.put(ask(199, 1, 0).checked()), Verdict::Expired(None));
+    assert_eq!(b.put(delegation(201)), Verdict::New, "what belongs to a slot of its own is said");
+    assert_eq!(b.put(seal(202, vec![])), Verdict::New);
+    b.index.withheld = Slot::new(0);
+    assert_eq!(b.put(ask(200, 1, 0).checked()), Verdict::New);
+    b.index.withheld = Slot::new(200);
+    assert_eq!(b.put(ask(200, 1, 0).checked()), Verdict::Same(3), "what was said is said again");
 }
 
 // ── The decision against a reference that looks through all records each time ──────────────────────

@@ -9,7 +9,7 @@ use alloy_primitives::{Address, B256, U256};
 use std::{sync::Arc, time::Instant};
 
 fn wide() -> JournalConfig {
-    let room = RoomLimits { gas: u64::MAX, count: u64::MAX, bytes: u64::MAX, ..config().room };
+    let room = RoomLimits { gas: u64::MAX, count: 100_000, bytes: 8 << 20, ..config().room };
     JournalConfig { segment_bytes: 16 << 20, room, ..config() }
 }
 

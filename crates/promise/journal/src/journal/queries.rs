@@ -35,6 +35,19 @@ impl Journal {
         self.0.shared.state.lock().views.slot(key).subscribe()
     }
 
+    /// A slot's durable delegation. Unlike [`Self::duties`] it leaves nothing behind for a slot that
+    /// nobody heard of.
+    pub fn delegation(&self, key: &SlotKey) -> Option<Recorded> {
+        let state = self.0.shared.state.lock();
+        let delegation = state.index.delegation(key).filter(|e| e.seq <= state.durable_seq);
+        delegation.map(Recorded::of)
+    }
+
+    /// The watermark until which nothing is promised, if the slots below it are not final yet.
+    pub fn withheld(&self) -> Option<Slot> {
+        Some(self.0.shared.state.lock().index.withheld).filter(|s| s.get() > 0)
+    }
+
     /// Every remembered slot with a durable record, soonest first.
     pub fn slots(&self) -> Vec<SlotKey> {
         self.0.shared.state.lock().views.known.iter().map(|(_, key)| *key).collect()

@@ -161,7 +161,8 @@ impl State {
         // The segment that holds the oldest record still needed: the last that begins at or before it.
         let holding = self.segments.iter().rev().find(|s| s.first_seq <= oldest_seq);
         let oldest = holding.or(self.segments.front()).map_or(0, |s| s.number);
-        Checkpoint { floor: self.index.floor, oldest, watermarked: self.index.watermarked }
+        let Index { floor, watermarked, withheld, .. } = self.index;
+        Checkpoint { floor, oldest, watermarked, withheld }
     }
 
     pub(crate) fn raise_floor(&mut self, floor: Slot, remember: u64) {
@@ -176,10 +177,10 @@ impl State {
     }
 
     /// Segments below `oldest`, which are no more counted, and attachments that nothing names.
-    pub(crate) fn take_prunable(&mut self, oldest: u64, live: u64) -> (Vec<u64>, Vec<B256>) {
+    pub(crate) fn take_prunable(&mut self, oldest: u64, live: u64) -> (Vec<Segment>, Vec<B256>) {
         let mut segments = Vec::new();
         while let Some(gone) = self.segments.pop_front_if(|s| s.number < oldest && s.number < live) {
-            segments.push(gone.number);
+            segments.push(gone);
         }
         if self.blobs.is_empty() {
             return (segments, Vec::new());
@@ -188,6 +189,11 @@ impl State {
         let blobs: Vec<B256> = self.blobs.iter().filter(|b| !named.contains(*b)).copied().collect();
         self.blobs.retain(|b| named.contains(b));
         (segments, blobs)
+    }
+
+    /// Counts segments again whose files could not be removed: the oldest first, as they were taken.
+    pub(crate) fn put_back(&mut self, segments: &[Segment]) {
+        segments.iter().rev().for_each(|s| self.segments.push_front(*s));
     }
 }
 

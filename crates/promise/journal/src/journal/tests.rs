@@ -218,6 +218,7 @@ fn an_empty_journal_needs_the_operators_word_and_a_watermark_refuses_all_below()
     let mut s = open(disk.process(), FirstUse::Watermark(Slot::new(200))).unwrap();
     assert!(matches!(s.bind(ask(199, 1, 0).checked()), Bound::Expired(None)));
     assert!(matches!(s.bind(custom(Some("a"), 1)), Bound::Expired(None)));
+    s.run(s.journal.clone().set_floor(Slot::new(200))).unwrap();
     let kept = s.new_record(ask(200, 1, 0));
     drop(s);
     disk.power_loss();
@@ -225,6 +226,132 @@ fn an_empty_journal_needs_the_operators_word_and_a_watermark_refuses_all_below()
     assert!(matches!(s.bind(ask(199, 1, 0).checked()), Bound::Expired(None)), "after a restart too");
     assert!(matches!(s.bind(custom(Some("a"), 1)), Bound::Expired(None)));
     assert_eq!(s.journal.by_seq(kept.seq()), Some(kept));
+}
+
+#[test]
+fn a_nonce_that_a_lost_promise_may_hold_is_not_promised_again_before_the_watermark_is_final() {
+    // The lost journal promised one transaction of this nonce for slot 199, which is still to come.
+    let (_lost_disk, mut lost) = new_disk();
+    lost.new_record(ask(199, 1, 0));
+    let withheld = |s: &Stepped| {
+        let got = s.journal.submit(ask(200, 1, 0).variant(1).checked(), None).map(|_| ());
+        matches!(got, Err(JournalError::Withheld { until }) if until == Slot::new(200))
+    };
+    let disk = SimDisk::new(1);
+    let mut s = open(disk.process(), FirstUse::Watermark(Slot::new(200))).unwrap();
+    assert!(withheld(&s));
+    s.run(s.journal.clone().set_floor(Slot::new(199))).unwrap();
+    assert!(withheld(&s), "slot 199 is not final");
+    assert_eq!(s.journal.withheld(), Some(Slot::new(200)));
+    drop(s);
+    disk.power_loss();
+    let mut s = open(disk.process(), FirstUse::No).unwrap();
+    assert!(withheld(&s), "after a restart too");
+    s.run(s.journal.clone().set_floor(Slot::new(200))).unwrap();
+    assert_eq!(s.journal.withheld(), None);
+    s.new_record(ask(200, 1, 0).variant(1));
+    drop(s);
+    disk.power_loss();
+    let s = open(disk.process(), FirstUse::No).unwrap();
+    assert_eq!(s.journal.withheld(), None, "and it stays so");
+    drop(s);
+    // A journal whose floor lies above the watermark: all below it is final already.
+    let mut s = open(disk.process(), FirstUse::Watermark(Slot::new(150))).unwrap();
+    s.new_record(ask(201, 2, 0));
+}
+
+#[test]
+fn a_removal_that_fails_leaves_no_gap_and_is_tried_again() {
+    let (disk, mut s) = new_disk();
+    for i in 0..400u64 {
+        s.new_record(Ask { sender: (i % 200) as u8 + 1, balance: u64::MAX, ..ask(100 + i / 15, 0, i / 200) });
+    }
+    let segments = s.journal.health().segments;
+    assert!(segments >= 3, "{segments}");
+    s.run(s.journal.clone().settle_all((1..=400).map(|seq| (seq, kept())).collect())).unwrap();
+    let there = |number: u64| disk.process_sees(&format!("{number:016x}.seg"));
+    disk.refuse(Some("0000000000000000.seg"));
+    s.run(s.journal.clone().set_floor(Slot::new(5_000))).unwrap();
+    assert!(there(0) && there(1), "the second waits for the first");
+    assert!(s.journal.health().segments >= segments, "and all still count");
+    drop(s);
+    disk.kill();
+    let mut s = open(disk.process(), FirstUse::No).unwrap();
+    assert!(there(0) && !there(1), "a start passes over what could not be removed");
+    drop(s);
+    disk.power_loss();
+    disk.refuse(None);
+    s = open(disk.process(), FirstUse::No).unwrap();
+    assert!(!there(0), "and tries again");
+    s.new_record(ask(5_001, 1, 0));
+}
+
+#[test]
+fn a_dead_segment_that_stays_before_a_gap_is_no_damage() {
+    // What a power loss can leave of two removals: the second without the first.
+    let (disk, mut s) = new_disk();
+    for i in 0..400u64 {
+        s.new_record(Ask { sender: (i % 200) as u8 + 1, balance: u64::MAX, ..ask(100 + i / 15, 0, i / 200) });
+    }
+    disk.refuse(Some("0000000000000000.seg"));
+    s.run(s.journal.clone().settle_all((1..=400).map(|seq| (seq, kept())).collect())).unwrap();
+    s.run(s.journal.clone().set_floor(Slot::new(5_000))).unwrap();
+    drop(s);
+    disk.kill();
+    disk.process().remove("0000000000000001.seg").unwrap();
+    let s = open(disk.process(), FirstUse::No).unwrap();
+    assert_eq!(s.journal.floor(), Slot::new(5_000));
+}
+
+#[test]
+fn the_longest_record_that_the_guard_lets_through_is_written_and_read_again() {
+    let (disk, mut s) = new_disk();
+    let mut c = custom(None, 1);
+    let tandem_types::Body::Custom(said) = &mut c.body else { panic!() };
+    said.body = vec![7; crate::segment::MAX_BODY - 1_000].into();
+    assert!(crate::codec::bound_len(&c).unwrap() <= crate::segment::MAX_BODY);
+    let Bound::New(r) = s.bind(c) else { panic!() };
+    drop(s);
+    disk.power_loss();
+    let s = open(disk.process(), FirstUse::No).unwrap();
+    assert_eq!(s.journal.by_seq(r.seq()), Some(r));
+}
+
+#[test]
+fn looking_at_a_journal_finds_what_a_start_would_refuse_and_changes_nothing() {
+    use crate::inspect::{Summary, inspect};
+    let (disk, mut s) = new_disk();
+    assert_eq!(inspect(SimDisk::new(9).process().as_ref(), |_| {}).unwrap(), Summary::default());
+    for i in 0..400u64 {
+        s.new_record(Ask { sender: (i % 200) as u8 + 1, balance: u64::MAX, ..ask(100 + i / 15, 0, i / 200) });
+    }
+    let segments = s.journal.health().segments;
+    drop(s);
+    let look = || {
+        let mut files = Vec::new();
+        inspect(disk.process().as_ref(), |r| files.push((r.file.clone(), r.records.len()))).map(|sum| (sum, files))
+    };
+    let (sum, files) = look().unwrap();
+    assert_eq!((sum.segments, sum.alive, sum.last_seq, sum.dead), (segments, 400, 400, 0));
+    assert_eq!(files.len() as u64, segments);
+    assert_eq!(files.iter().map(|f| f.1 as u64).sum::<u64>(), sum.records);
+    for gone in ["0000000000000000.seg", "0000000000000001.seg"] {
+        disk.process().rename(gone, "away").unwrap();
+        assert!(matches!(look(), Err(JournalError::Missing(name)) if name == gone));
+        disk.process().rename("away", gone).unwrap();
+    }
+    // Two whole segments that do not follow each other: another journal's first one.
+    let (other_disk, mut other) = new_disk();
+    for i in 0..400u64 {
+        other.new_record(Ask { sender: (i % 200) as u8 + 1, balance: u64::MAX, ..ask(100 + i / 15, 0, i / 200) });
+    }
+    drop(other);
+    let foreign = other_disk.process().read("0000000000000000.seg", 1 << 20).unwrap();
+    disk.process().rename("0000000000000000.seg", "away").unwrap();
+    disk.process().create("0000000000000000.seg").unwrap().write_at(0, &foreign).unwrap();
+    assert!(matches!(look(), Err(JournalError::Damaged { file, .. }) if file == "0000000000000001.seg"));
+    disk.process().rename("away", "0000000000000000.seg").unwrap();
+    assert_eq!(look().unwrap().0, sum, "looking changed nothing");
 }
 
 #[test]
@@ -257,13 +384,10 @@ fn a_missing_segment_is_not_passed_over() {
 #[test]
 fn attachments_are_durable_before_their_record_and_go_with_it() {
     let (disk, mut s) = new_disk();
-    let blob = alloy_primitives::Bytes::from(vec![7u8; 5_000]);
+    let with_blob = Ask { blob: true, ..ask(100, 1, 0) };
+    let blob = with_blob.sidecar().unwrap();
     let hash = alloy_primitives::keccak256(&blob);
-    let mut c = ask(100, 1, 0).checked();
-    let tandem_types::Body::Inclusion(p) = &mut c.body else { panic!() };
-    p.sidecar = Some(hash);
-    c.attachments = vec![(hash, blob.clone())];
-    let Bound::New(r) = s.bind(c) else { panic!() };
+    let Bound::New(r) = s.bind(with_blob.checked()) else { panic!() };
     drop(s);
     disk.power_loss();
     let mut s = open(disk.process(), FirstUse::No).unwrap();

@@ -22,14 +22,24 @@ const AHEAD: u64 = 512 << 10;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 impl FileStorage {
-    /// The folder at `dir`, made if it is not there.
+    /// The folder at `dir`, made if it is not there, and durable with all folders above it: a journal in
+    /// a folder that a power loss takes away would be an empty one.
     ///
     /// # Errors
-    /// If it can not be made.
+    /// If it can not be made, or a folder above it can not be synced.
     pub fn new(dir: impl Into<PathBuf>) -> io::Result<Self> {
         let dir = dir.into();
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        sync_above(&dir, |folder| File::open(folder)?.sync_all())?;
         Ok(Self { dir })
+    }
+    /// The folder at `dir`, to be looked at: nothing is made or synced.
+    ///
+    /// # Errors
+    /// `NotFound` or `NotADirectory`.
+    pub fn existing(dir: impl Into<PathBuf>) -> io::Result<Self> {
+        let dir = dir.into();
+        if fs::metadata(&dir)?.is_dir() { Ok(Self { dir }) } else { Err(io::ErrorKind::NotADirectory.into()) }
     }
     /// The folder.
     pub fn dir(&self) -> &Path {
@@ -40,6 +50,19 @@ impl FileStorage {
         o.read(true).write(true).mode(0o600);
         o
     }
+}
+
+/// Syncs every folder above `dir`, the nearest first, whoever made it: one that is there may have been
+/// made a moment ago, by a process that died before it synced.
+fn sync_above(dir: &Path, mut sync: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    for folder in fs::canonicalize(dir)?.ancestors().skip(1) {
+        match sync(folder) {
+            // What this user may not open was not made for it, and some file systems sync no folders.
+            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 impl Storage for FileStorage {
@@ -120,5 +143,37 @@ impl StorageFile for RealFile {
             self.reserved += n as u64;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_above_a_new_journal_is_synced_and_one_that_fails_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/b/journal");
+        FileStorage::new(&dir).unwrap();
+        let dir = fs::canonicalize(dir).unwrap();
+        let mut synced = Vec::new();
+        sync_above(&dir, |folder| {
+            synced.push(folder.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        let above: Vec<PathBuf> = dir.ancestors().skip(1).map(Path::to_owned).collect();
+        assert_eq!(synced, above);
+        assert!(synced.len() >= 3 && synced.starts_with(&[dir.parent().unwrap().to_owned()]));
+        let fails = |kind: io::ErrorKind| sync_above(&dir, move |_| Err(kind.into()));
+        assert!(fails(io::ErrorKind::Other).is_err());
+        assert!(fails(io::ErrorKind::PermissionDenied).is_ok(), "another user's folder");
+    }
+
+    #[test]
+    fn looking_at_a_folder_makes_none() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(FileStorage::existing(root.path().join("none")).is_err());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
 }

@@ -6,7 +6,10 @@ use std::{
     any::Any,
     collections::VecDeque,
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -112,27 +115,84 @@ impl Drop for Late {
 /// to sync, would do. Only a power loss shows it, so the simulated disk must find it.
 pub struct AckBeforeSync {
     inner: Arc<dyn Storage>,
+    lies: Arc<AtomicBool>,
 }
 
 impl AckBeforeSync {
+    /// Puts the lie over a storage.
+    pub fn over(inner: Arc<dyn Storage>) -> Self {
+        Self::while_set(inner, Arc::new(AtomicBool::new(true)))
+    }
+    /// Puts the lie over a storage, to be told while `lies` is set.
+    pub fn while_set(inner: Arc<dyn Storage>, lies: Arc<AtomicBool>) -> Self {
+        Self { inner, lies }
+    }
+}
+
+lies_about_files!(AckBeforeSync, |self, file| Unsynced { file, lies: self.lies.clone() });
+
+struct Unsynced {
+    file: Box<dyn StorageFile>,
+    lies: Arc<AtomicBool>,
+}
+
+impl StorageFile for Unsynced {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(offset, bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        if self.lies.load(Ordering::SeqCst) { Ok(()) } else { self.file.sync() }
+    }
+    fn reserve(&mut self, len: u64) -> io::Result<()> {
+        self.file.reserve(len)
+    }
+}
+
+/// Does everything, and says that the folder was synced even where it was not: what a journal that
+/// ignores that error would do. A power loss then takes whole files away, so the simulated disk must
+/// find it.
+pub struct DeafToFolders {
+    inner: Arc<dyn Storage>,
+}
+
+impl DeafToFolders {
     /// Puts the lie over a storage.
     pub fn over(inner: Arc<dyn Storage>) -> Self {
         Self { inner }
     }
 }
 
-lies_about_files!(AckBeforeSync, |self, file| Unsynced(file));
-
-struct Unsynced(Box<dyn StorageFile>);
-
-impl StorageFile for Unsynced {
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, bytes)
+impl Storage for DeafToFolders {
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
+        self.inner.lock()
     }
-    fn sync(&mut self) -> io::Result<()> {
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        self.inner.create(name)
+    }
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        self.inner.open(name)
+    }
+    fn read(&self, name: &str, cap: u64) -> io::Result<Vec<u8>> {
+        self.inner.read(name, cap)
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        // Tried, and its answer thrown away: that is the lie.
+        let _ = self.inner.sync_dir();
         Ok(())
     }
-    fn reserve(&mut self, len: u64) -> io::Result<()> {
-        self.0.reserve(len)
+    fn identity(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.inner.identity(name)
     }
 }

@@ -24,6 +24,11 @@ use std::{
 pub struct Faults {
     /// Probability, in percent, that a sync fails.
     pub failing_syncs: u8,
+    /// Probability, in percent, that a creation, rename or removal fails, and is not done.
+    pub failing_folder: u8,
+    /// Probability, in percent, that a sync of the folder fails: of what was pending it makes only the
+    /// first few changes durable.
+    pub failing_folder_syncs: u8,
     /// Bytes that the disk holds in all; more is refused with `StorageFull`.
     pub capacity: Option<u64>,
     /// After so many operations that change something, the process dies in the middle of the next.
@@ -58,6 +63,7 @@ struct Sim {
     process: u64,
     locked: bool,
     syncs: u64,
+    refused: Option<String>,
 }
 
 fn apply(dir: &mut BTreeMap<String, u64>, op: &DirOp) {
@@ -100,6 +106,7 @@ impl SimDisk {
             process: 0,
             locked: false,
             syncs: 0,
+            refused: None,
         })))
     }
     /// The disk as one process sees it. All that earlier processes still do fails.
@@ -112,6 +119,14 @@ impl SimDisk {
     /// Sets what goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.0.lock().faults = faults;
+    }
+    /// From now on the file of this name can be neither made, renamed nor removed.
+    pub fn refuse(&self, name: Option<&str>) {
+        self.0.lock().refused = name.map(str::to_owned);
+    }
+    /// Whether a process sees a file of this name.
+    pub fn process_sees(&self, name: &str) -> bool {
+        self.0.lock().seen.contains_key(name)
     }
     /// The process is killed: what it wrote stays, synced or not.
     pub fn kill(&self) {
@@ -238,9 +253,31 @@ impl Sim {
             }
             return Err(io::Error::other("the process died"));
         }
+        let (DirOp::Link(name, _) | DirOp::Rename(name, _) | DirOp::Unlink(name)) = &op;
+        if self.refused.as_ref() == Some(name) || self.fails(self.faults.failing_folder) {
+            return Err(io::Error::other("input/output error"));
+        }
         apply(&mut self.seen, &op);
         self.dir_pending.push(op);
         Ok(())
+    }
+
+    fn fails(&mut self, percent: u8) -> bool {
+        // No draw where nothing fails, so that a seed goes on as it did.
+        percent > 0 && self.rng.random_range(0..100) < percent
+    }
+
+    fn sync_dir(&mut self) -> io::Result<()> {
+        if self.dies() {
+            return Err(io::Error::other("the process died"));
+        }
+        let fails = self.fails(self.faults.failing_folder_syncs);
+        let pending = self.dir_pending.len();
+        let done = if fails { self.rng.random_range(0..=pending) } else { pending };
+        for op in self.dir_pending.drain(..done) {
+            apply(&mut self.disk, &op);
+        }
+        if fails { Err(io::Error::other("input/output error")) } else { Ok(()) }
     }
 }
 
@@ -317,13 +354,7 @@ impl Storage for Process {
         sim.change_dir(DirOp::Unlink(name.into()))
     }
     fn sync_dir(&self) -> io::Result<()> {
-        let mut sim = self.alive()?;
-        if sim.dies() {
-            return Err(io::Error::other("the process died"));
-        }
-        let ops = std::mem::take(&mut sim.dir_pending);
-        ops.iter().for_each(|op| apply(&mut sim.disk, op));
-        Ok(())
+        self.alive()?.sync_dir()
     }
     fn identity(&self, name: &str) -> io::Result<Vec<u8>> {
         let sim = self.alive()?;

@@ -7,6 +7,7 @@
 //! - `submit`, `publish`: the blinded block, and its publication
 //! - `follow`, `judge`, `foreign`: what the feed says, fates, and blocks that others built
 //! - `registrations`, `overview`: who wants blocks, and what an operator sees
+//! - `offers`: what the narrow door may promise, asked before each promise
 //! - `clock`: what happens at which moment
 //! - `reads`: accounts and blocks from the node
 
@@ -17,6 +18,7 @@ mod follow;
 mod foreign;
 mod header;
 mod judge;
+mod offers;
 mod overview;
 mod prepare;
 mod publish;

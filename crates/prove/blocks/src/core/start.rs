@@ -1,6 +1,6 @@
 //! Starting, and the handle that others hold.
 
-use super::{Core, STOP_FILE, foreign::ForeignBlocks, judge::FateEvent};
+use super::{Core, STOP_FILE, foreign::ForeignBlocks, judge::FateEvent, offers::Offered};
 use crate::{
     attributes::{AttributeBook, Attributes},
     chain::{ChainBlock, ChainView},
@@ -75,6 +75,7 @@ impl Blocks {
     pub async fn start(deps: Deps, config: Config) -> Result<Self, BlocksError> {
         config.validate()?;
         let core = Arc::new(Core::open(deps, config)?);
+        core.door.set_offers(Offered::of(&core));
         let (filled, ()) = futures::join!(core.fill_view(), core.refresh());
         if let Err(e) = filled {
             tracing::warn!(error = %e, "the recent chain is not known yet");

@@ -8,6 +8,7 @@ mod finality;
 mod flow;
 mod halted;
 mod posting;
+mod offers;
 mod relays;
 mod restart;
 mod world;
