@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use std::sync::{Arc, atomic::Ordering};
-use tandem_host::Ring;
+use tandem_host::{Phase, Ring};
 use tandem_module::Event;
 use tandem_types::Body;
 
@@ -178,13 +178,11 @@ async fn a_final_fate_reaches_a_module_that_was_off_when_it_was_settled() {
     r.host.apply(r.config.clone()).await.unwrap();
     r.until("it is told", |r| final_fates(&r.a) == [1]).await;
     // And over a restart of the whole host, while it was banned.
-    for _ in 0..3 {
-        r.until("it runs", |r| r.health("a").phase == tandem_host::Phase::Running).await;
+    for n in 1..=3 {
         assert_eq!(r.ask("a", "panic").await.unwrap_err(), "module-failed");
-        r.until("it was judged", |r| r.health("a").strikes > 0).await;
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let want = if n < 3 { Phase::Running } else { Phase::Banned };
+        r.until("it was judged", |r| r.health("a").strikes == n && r.health("a").phase == want).await;
     }
-    r.until("it is banned", |r| r.health("a").phase == tandem_host::Phase::Banned).await;
     r.door.settle(2);
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let (blocks, door) = (r.blocks.clone(), r.door.clone());
