@@ -1,11 +1,11 @@
 //! Runs commands, names them when they fail, and takes their children down with them.
 //!
-//! Each command gets a process group of its own. At Ctrl-C, SIGTERM and SIGHUP the whole group is told, and
+//! Each command gets a process group of its own. At Ctrl-C and SIGTERM the whole group is told, and
 //! this process waits until it is gone: what was started is ended before the prompt is back.
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
     ffi::OsStr,
     os::unix::process::CommandExt,
@@ -21,7 +21,7 @@ static STOPPED: AtomicI32 = AtomicI32::new(0);
 
 /// Hears signals from now on.
 pub fn hear_signals() -> Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals")?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context("signals")?;
     std::thread::spawn(move || {
         for signal in signals.forever() {
             STOPPED.store(signal, Ordering::SeqCst);

@@ -24,13 +24,14 @@ impl Stop {
     pub fn listen() -> Result<Self> {
         let hear = |kind| signal(kind).context("signals can not be heard");
         let (mut interrupt, mut terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
-        let mut hangup = hear(SignalKind::hangup())?;
+        // Whoever started this with `nohup` wants it to outlive the terminal.
+        let mut hangup = if ignores_hangup() { None } else { Some(hear(SignalKind::hangup())?) };
         let (tell, told) = watch::channel(None);
         tokio::spawn(async move {
             let name = tokio::select! {
                 _ = interrupt.recv() => "SIGINT",
                 _ = terminate.recv() => "SIGTERM",
-                _ = hangup.recv() => "SIGHUP",
+                Some(()) = async { hangup.as_mut()?.recv().await } => "SIGHUP",
             };
             tell.send_replace(Some(name));
             tokio::time::sleep(GRACE).await;
@@ -63,4 +64,11 @@ impl Stop {
             done = work => done,
         }
     }
+}
+
+/// Whether SIGHUP was ignored when this process began: the first bit of the system's mask.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).is_some_and(|m| m & 1 == 1)
 }
