@@ -1,10 +1,12 @@
 //! Blocks of the devnet's execution layer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod el;
+
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
-use alloy_eips::eip2718::Encodable2718;
+use alloy_eips::{eip2718::Encodable2718, eip4895::Withdrawal};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
-use alloy_rpc_types_engine::PayloadAttributes;
+use alloy_rpc_types_engine::{ExecutionPayloadV3, PayloadAttributes};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
 use tandem_devnet::execution::{DEV_ACCOUNTS, Execution, Fill, GenesisConfig};
@@ -124,4 +126,36 @@ fn a_bad_transaction_fails_the_whole_build_with_geths_words() {
     let fill = Fill::Exactly(vec![transfer(0, 5, Address::ZERO, 1)]);
     let error = execution.build(head.hash, &attributes(head.header().timestamp + 12), &fill, Bytes::new()).unwrap_err();
     assert!(error.to_string().contains("nonce too high"), "{error}");
+}
+
+/// Whoever built a block remembers it and does not run it again: the checks are another node's.
+#[test]
+fn a_wrong_field_of_a_header_is_refused_and_named_and_so_for_each_field() {
+    let new = || Execution::new(&GenesisConfig::default()).unwrap();
+    let builder = new();
+    let paid = Withdrawal { index: 1, validator_index: 2, address: Address::repeat_byte(0x88), amount: 77 };
+    let txs = vec![el::deploy(0, 0, el::LOGGER), transfer(1, 0, Address::repeat_byte(7), 5), el::deposit(2, 0).0];
+    let at = el::after(&builder, 12, vec![paid]);
+    let built = builder.build(builder.head().hash, &at, &Fill::Exactly(txs), Bytes::new()).unwrap();
+    for (in_payload, (what, damage, words)) in el::damage::ALL {
+        let damaged = el::damage::apply(&built.block, *damage);
+        for (who, node) in [("another node", new()), ("the builder", builder.clone())] {
+            let status = node.import_rlp(&alloy_rlp::encode(&damaged));
+            let text = format!("{status:?}");
+            assert!(status.status.is_invalid() && text.contains(words), "{what}: {who} says {text}");
+        }
+        if *in_payload {
+            let root = damaged.header.parent_beacon_block_root.unwrap();
+            let payload = ExecutionPayloadV3::from_block_unchecked(damaged.header.hash_slow(), &damaged);
+            let status = new().import(&payload, root, &built.block.requests);
+            assert!(status.status.is_invalid(), "{what}: {status:?}");
+        }
+    }
+    let mut orphan = built.block.inner.clone();
+    orphan.header.parent_hash = B256::repeat_byte(1);
+    assert!(new().import_rlp(&alloy_rlp::encode(&orphan)).is_syncing());
+    // The control: undamaged, another node takes it, and knows it afterwards.
+    let other = new();
+    assert!(other.import_rlp(&alloy_rlp::encode(&built.block.inner)).is_valid());
+    assert_eq!(other.block_by_hash(built.block.hash).unwrap().receipts.len(), 3);
 }

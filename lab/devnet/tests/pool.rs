@@ -7,7 +7,7 @@ use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use el::{GWEI, address, attributes, blob, raw, set_code, template, transfer};
 use proptest::prelude::*;
-use tandem_devnet::execution::{Execution, Fill, GenesisConfig, Limits, PoolConfig, decode_network};
+use tandem_devnet::execution::{Block, Execution, Fill, GenesisConfig, Limits, PoolConfig, decode_network};
 
 fn execution(pool: PoolConfig) -> Execution {
     Execution::from_genesis(GenesisConfig::default().genesis().unwrap(), pool, Limits::default()).unwrap()
@@ -21,9 +21,28 @@ fn block(execution: &Execution, first: Vec<Bytes>) -> Vec<Address> {
     let head = execution.head();
     let at = serde_json::from_value(attributes(head.header().timestamp + 12)).unwrap();
     let built = execution.build(head.hash, &at, &Fill::FromPool { first }, Bytes::new()).unwrap();
+    checked_elsewhere(execution, &built.block);
     assert!(execution.import(&built.payload(), B256::repeat_byte(3), &built.block.requests).is_valid());
     execution.set_head(built.block.hash, B256::ZERO, B256::ZERO).unwrap();
     built.block.senders.clone()
+}
+
+/// Whoever built a block only remembers it: another node has to check it, with all that is below it.
+fn checked_elsewhere(execution: &Execution, block: &Block) {
+    let genesis = execution.genesis_json().clone();
+    let other = Execution::from_genesis(genesis, PoolConfig::default(), Limits::default()).unwrap();
+    let mut chain = vec![alloy_rlp::encode(&block.inner)];
+    let mut at = block.header().parent_hash;
+    while at != execution.genesis().hash {
+        // Where old blocks were forgotten there is nothing to begin from.
+        let Some(parent) = execution.block_by_hash(at) else { return };
+        chain.push(alloy_rlp::encode(&parent.inner));
+        at = parent.header().parent_hash;
+    }
+    for rlp in chain.iter().rev() {
+        let status = other.import_rlp(rlp);
+        assert!(status.is_valid(), "{status:?}");
+    }
 }
 
 #[test]
@@ -101,6 +120,46 @@ fn an_account_that_delegated_has_one_transaction_at_a_time() {
     e.add_transaction(&transfer(1, 1, Address::ZERO, 1)).unwrap();
     let refused = e.add_transaction(&transfer(1, 2, Address::ZERO, 1)).unwrap_err();
     assert_eq!(refused.to_string(), "in-flight transaction limit reached for delegated accounts");
+}
+
+/// geth's rules about who may have how many of which kind waiting, with geth's words.
+#[test]
+fn an_account_waits_with_blobs_or_without_and_who_authorises_with_one_transaction() {
+    let refused = |e: &Execution, raw: &[u8]| e.add_transaction(raw).unwrap_err().to_string();
+    let e = execution(PoolConfig::default());
+    e.add_transaction(&transfer(0, 0, Address::ZERO, 1)).unwrap();
+    assert_eq!(refused(&e, &blob(0, 0, 1).0), "address already reserved");
+    assert_eq!(refused(&e, &blob(0, 1, 1).0), "nonce too high: tx nonce 1, gapped nonce 0");
+    e.add_transaction(&blob(1, 0, 1).0).unwrap();
+    assert_eq!(refused(&e, &transfer(1, 1, Address::ZERO, 1)), "address already reserved");
+    // An authority with blobs waiting, or with more than one transaction, is taken.
+    assert_eq!(refused(&e, &set_code(2, 0, 1, 1, Address::ZERO)), "authority already reserved");
+    e.add_transaction(&transfer(0, 1, Address::ZERO, 1)).unwrap();
+    assert_eq!(refused(&e, &set_code(2, 0, 0, 2, Address::ZERO)), "authority already reserved");
+    // While an authorization waits, its authority has one transaction, and none behind a gap.
+    e.add_transaction(&set_code(2, 0, 3, 0, Address::ZERO)).unwrap();
+    assert_eq!(refused(&e, &transfer(3, 1, Address::ZERO, 1)), "gapped-nonce tx from delegated accounts");
+    e.add_transaction(&transfer(3, 0, Address::ZERO, 1)).unwrap();
+    assert_eq!(
+        refused(&e, &transfer(3, 1, Address::ZERO, 1)),
+        "in-flight transaction limit reached for delegated accounts"
+    );
+    // The authorization goes first and takes the nonce of the transfer beside it.
+    assert_eq!(block(&e, vec![]).len(), 4);
+    assert!(e.pool().is_empty());
+    e.add_transaction(&blob(0, 2, 1).0).unwrap();
+}
+
+#[test]
+fn a_blob_transaction_with_old_proofs_gets_its_cell_proofs_and_is_handed_on_with_them() {
+    let e = execution(PoolConfig::default());
+    let hash = e.add_transaction(&el::legacy_blob(0, 0, 1)).unwrap();
+    let waiting = e.pool().get(&hash).unwrap();
+    assert_eq!(waiting.sidecar.as_ref().unwrap().cell_proofs.len(), 128);
+    assert_eq!(waiting.network(), blob(0, 0, 1).0, "the network form, with its sidecar");
+    let refused = e.add_transaction(&el::legacy_blob(1, 0, 7)).unwrap_err();
+    assert_eq!(refused.to_string(), "too many blobs in transaction: have 7, permitted 6");
+    assert_eq!(block(&e, vec![]).len(), 1);
 }
 
 #[test]

@@ -6,69 +6,41 @@ mod el;
 
 use alloy_eips::{eip2935, eip4788, eip4895::Withdrawal, eip7002, eip7251};
 use alloy_primitives::{Address, B256, Bytes, U256};
-use alloy_sol_types::{SolCall, sol};
-use el::{address, attributes, call};
-use sha2::{Digest, Sha256};
+use el::{address, after, attributes, call};
 use std::sync::Arc;
-use tandem_devnet::execution::{Block, DEPOSIT_CONTRACT, Execution, Fill, GenesisConfig, PayloadAttributes};
+use tandem_devnet::execution::{Block, Execution, Fill, GenesisConfig};
 
-sol! {
-    function deposit(bytes pubkey, bytes withdrawal_credentials, bytes signature, bytes32 deposit_data_root);
+/// A node that builds, and one that checks every block from scratch.
+struct Two {
+    execution: Execution,
+    replica: Execution,
 }
 
-fn hash(parts: &[&[u8]]) -> [u8; 32] {
-    Sha256::digest(parts.concat()).into()
-}
+impl Two {
+    fn new() -> Self {
+        let new = || Execution::new(&GenesisConfig::default()).unwrap();
+        Self { execution: new(), replica: new() }
+    }
 
-fn block(execution: &Execution, txs: Vec<Bytes>, withdrawals: Vec<Withdrawal>) -> Arc<Block> {
-    let head = execution.head();
-    let at = PayloadAttributes {
-        withdrawals: Some(withdrawals),
-        ..serde_json::from_value(attributes(head.header().timestamp + 12)).unwrap()
-    };
-    let built = execution.build(head.hash, &at, &Fill::Exactly(txs), Bytes::new()).unwrap();
-    let status = execution.import(&built.payload(), B256::repeat_byte(3), &built.block.requests);
-    assert!(status.is_valid(), "{status:?}");
-    execution.set_head(built.block.hash, B256::ZERO, B256::ZERO).unwrap();
-    built.block
+    fn block(&self, txs: Vec<Bytes>, withdrawals: Vec<Withdrawal>) -> Arc<Block> {
+        el::advance(&self.execution, &self.replica, &after(&self.execution, 12, withdrawals), &Fill::Exactly(txs))
+    }
 }
 
 #[test]
 fn a_deposit_becomes_a_request_with_its_bytes() {
-    let execution = Execution::new(&GenesisConfig::default()).unwrap();
-    let (pubkey, credentials, signature) = (vec![0xa1; 48], [2u8; 32], vec![0xb2; 96]);
-    let gwei: u64 = 32_000_000_000;
-    let pubkey_root = hash(&[&pubkey, &[0; 16]]);
-    let signature_root = hash(&[&hash(&[&signature[..64]]), &hash(&[&signature[64..], &[0; 32]])]);
-    let amount = [gwei.to_le_bytes().as_slice(), &[0; 24]].concat();
-    let root = hash(&[&hash(&[&pubkey_root, &credentials]), &hash(&[&amount, &signature_root])]);
-    let input = depositCall {
-        pubkey: pubkey.clone().into(),
-        withdrawal_credentials: credentials.into(),
-        signature: signature.clone().into(),
-        deposit_data_root: root.into(),
-    }
-    .abi_encode();
-    let tx = alloy_consensus::TxEip1559 {
-        value: U256::from(gwei) * U256::from(1_000_000_000u64),
-        to: alloy_primitives::TxKind::Call(DEPOSIT_CONTRACT),
-        input: input.into(),
-        gas_limit: 500_000,
-        ..el::template(0)
-    };
-    let made = block(&execution, vec![el::raw(0, tx)], vec![]);
-    let expected = [&[0u8][..], &pubkey, &credentials, &gwei.to_le_bytes(), &signature, &0u64.to_le_bytes()].concat();
+    let (tx, expected) = el::deposit(0, 0);
+    let made = Two::new().block(vec![tx], vec![]);
     assert_eq!(made.requests.iter().map(|r| r.to_vec()).collect::<Vec<_>>(), [expected]);
     assert_eq!(made.header().requests_hash, Some(made.requests.requests_hash()));
 }
 
 #[test]
 fn withdrawal_and_consolidation_requests_come_from_their_contracts() {
-    let execution = Execution::new(&GenesisConfig::default()).unwrap();
+    let two = Two::new();
     let exit = [vec![0xc3; 48], 5u64.to_be_bytes().to_vec()].concat();
     let merge = vec![0xd4; 96];
-    let made = block(
-        &execution,
+    let made = two.block(
         vec![
             call(0, 0, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, exit, 1),
             call(1, 0, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, merge.clone(), 1),
@@ -78,15 +50,15 @@ fn withdrawal_and_consolidation_requests_come_from_their_contracts() {
     let exit = [&[1u8][..], address(0).as_slice(), &[0xc3; 48], &5u64.to_le_bytes()].concat();
     let merge = [&[2u8][..], address(1).as_slice(), &merge].concat();
     assert_eq!(made.requests.iter().map(|r| r.to_vec()).collect::<Vec<_>>(), [exit, merge]);
-    assert!(block(&execution, vec![], vec![]).requests.is_empty(), "each is told once");
+    assert!(two.block(vec![], vec![]).requests.is_empty(), "each is told once");
 }
 
 #[test]
 fn withdrawals_are_paid_and_the_history_contracts_are_called() {
-    let execution = Execution::new(&GenesisConfig::default()).unwrap();
+    let two = Two::new();
     let to = Address::repeat_byte(0x66);
-    let genesis = execution.genesis().hash;
-    let made = block(&execution, vec![], vec![Withdrawal { index: 0, validator_index: 1, address: to, amount: 3 }]);
+    let genesis = two.execution.genesis().hash;
+    let made = two.block(vec![], vec![Withdrawal { index: 0, validator_index: 1, address: to, amount: 3 }]);
     let state = made.state().unwrap();
     assert_eq!(state.account(to).unwrap().unwrap().balance, U256::from(3_000_000_000u64));
     let parent = state.slot(eip2935::HISTORY_STORAGE_ADDRESS, B256::ZERO).unwrap();

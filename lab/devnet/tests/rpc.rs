@@ -4,7 +4,7 @@
 mod el;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
-use el::{Net, address, attributes, blob, call, deploy, legacy, set_code, transfer};
+use el::{Net, access_list, address, attributes, blob, call, deploy, legacy, set_code, transfer};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -89,6 +89,7 @@ async fn all_five_types_are_taken_shown_and_mined() {
     );
     let sent = [
         net.send(legacy(0, 0, Address::repeat_byte(1))).await,
+        net.send(access_list(5, 0, Address::repeat_byte(6), vec![B256::ZERO])).await,
         net.send(transfer(1, 0, Address::repeat_byte(2), 1)).await,
         net.send(network).await,
         net.send(set_code(3, 0, 4, 0, Address::repeat_byte(5))).await,
@@ -102,7 +103,7 @@ async fn all_five_types_are_taken_shown_and_mined() {
     let hashes: Vec<B256> = net
         .execution
         .pool()
-        .get(&serde_json::from_value(sent[2].clone()).unwrap())
+        .get(&serde_json::from_value(sent[3].clone()).unwrap())
         .unwrap()
         .sidecar
         .as_ref()
@@ -117,7 +118,7 @@ async fn all_five_types_are_taken_shown_and_mined() {
     assert_eq!(check(json!([])).await["status"], json!("INVALID"), "the blobs must be named");
     assert_eq!(check(json!(hashes)).await["status"], json!("VALID"));
     net.mine().await;
-    for (hash, kind) in sent.iter().zip(["0x0", "0x2", "0x3", "0x4"]) {
+    for (hash, kind) in sent.iter().zip(["0x0", "0x1", "0x2", "0x3", "0x4"]) {
         assert_eq!(net.ask("eth_getTransactionByHash", json!([hash])).await["type"], json!(kind));
         let receipt = net.ask("eth_getTransactionReceipt", json!([hash])).await;
         assert_eq!((&receipt["type"], &receipt["status"]), (&json!(kind), &json!("0x1")));

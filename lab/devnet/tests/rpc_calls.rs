@@ -5,7 +5,9 @@ mod el;
 
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{Address, B256, Bytes, U256};
-use el::{COUNTER, LOGGER, Net, address, attributes, call, deploy, legacy, transfer};
+use el::{
+    COUNTER, HASHER, LOGGER, Net, SETTER, address, after, attributes, call, deploy, legacy, set, transfer, vanish,
+};
 use serde_json::{Value, json};
 use tandem_devnet::execution::{Fill, PayloadAttributes};
 use tandem_trie::{NodeSet, State};
@@ -36,8 +38,61 @@ async fn calls_see_overrides_and_leave_nothing() {
     let number = json!({ at.to_string(): { "code": "0x4360005260206000f3" } });
     let answer = net.ask("eth_call", json!([{ "to": at }, "latest", number, { "number": "0x539" }])).await;
     assert_eq!(answer, json!(B256::from(U256::from(0x539))));
-    let moved = json!({ at.to_string(): { "movePrecompileToAddress": Address::repeat_byte(1) } });
-    assert!(net.refused("eth_call", json!([{ "to": at }, "latest", moved])).await.starts_with("-32602"));
+    // The identity precompile elsewhere, and no longer in its own place.
+    let identity = Address::with_last_byte(4);
+    let moved = json!({ identity.to_string(): { "movePrecompileToAddress": at } });
+    let call = |to: Address, overrides: &Value| json!([{ "to": to, "data": "0x1234" }, "latest", overrides]);
+    assert_eq!(net.ask("eth_call", call(at, &moved)).await, json!("0x1234"));
+    assert_eq!(net.ask("eth_call", call(identity, &moved)).await, json!("0x"));
+    let not = json!({ at.to_string(): { "movePrecompileToAddress": identity } });
+    let refused = net.refused("eth_call", call(at, &not)).await;
+    assert_eq!(refused, format!("-32000: account {at} is not a precompile"));
+    net.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_without_a_price_sees_no_base_fee_and_one_with_too_low_a_price_is_refused() {
+    let net = Net::start().await;
+    let at = Address::repeat_byte(0x99);
+    // BASEFEE, MSTORE, RETURN.
+    let code = json!({ at.to_string(): { "code": "0x4860005260206000f3" } });
+    let call = |more: Value| {
+        let mut request = json!({ "from": address(0), "to": at });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!([request, "latest", code])
+    };
+    assert_eq!(net.ask("eth_call", call(json!({}))).await, json!(B256::ZERO));
+    let base_fee = B256::from(U256::from(1_000_000_000));
+    assert_eq!(net.ask("eth_call", call(json!({ "gasPrice": "0x77359400" }))).await, json!(base_fee));
+    assert_eq!(net.ask("eth_call", call(json!({ "maxFeePerGas": "0x77359400" }))).await, json!(base_fee));
+    let low = net.refused("eth_call", call(json!({ "gasPrice": "0x1" }))).await;
+    assert!(low.starts_with("-32000: err: max fee per gas less than block base fee"), "{low}");
+    let both = net.refused("eth_call", call(json!({ "gasPrice": "0x1", "maxFeePerGas": "0x1" }))).await;
+    assert_eq!(both, "-32000: both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified");
+    net.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_pending_state_has_what_the_pool_would_do() {
+    let net = Net::start().await;
+    let to = Address::repeat_byte(0x55);
+    net.send(deploy(0, 0, COUNTER)).await;
+    let counter = address(0).create(0);
+    net.send(call(0, 1, counter, [], 0)).await;
+    net.send(transfer(1, 0, to, 9)).await;
+    assert_eq!(net.ask("eth_getBalance", json!([to, "pending"])).await, json!("0x9"));
+    assert_eq!(net.ask("eth_getBalance", json!([to, "latest"])).await, json!("0x0"));
+    assert_eq!(net.ask("eth_getStorageAt", json!([counter, "0x0", "pending"])).await, json!(B256::with_last_byte(1)));
+    assert_eq!(net.ask("eth_getCode", json!([counter, "pending"])).await, json!(Bytes::from_static(COUNTER)));
+    assert_eq!(net.ask("eth_call", json!([{ "to": counter }, "pending"])).await, json!(B256::with_last_byte(2)));
+    assert_eq!(net.ask("eth_getTransactionCount", json!([address(0), "pending"])).await, json!("0x2"));
+    assert_eq!(net.ask("eth_getBlockTransactionCountByNumber", json!(["pending"])).await, json!("0x3"));
+    // It follows the pool, and the head.
+    net.send(transfer(1, 1, to, 1)).await;
+    assert_eq!(net.ask("eth_getBalance", json!([to, "pending"])).await, json!("0xa"));
+    net.mine().await;
+    assert_eq!(net.ask("eth_getBlockTransactionCountByNumber", json!(["pending"])).await, json!("0x0"));
+    assert_eq!(net.ask("eth_getBalance", json!([to, "latest"])).await, json!("0xa"));
     net.server.stop().await;
 }
 
@@ -177,24 +232,43 @@ async fn a_simulation_goes_on_from_block_to_block_and_refuses_with_geths_codes()
 #[tokio::test]
 async fn a_witness_runs_again_without_the_state() {
     let net = Net::start().await;
-    net.send(deploy(1, 0, COUNTER)).await;
-    net.mine().await;
-    let counter = address(1).create(0);
-    net.send(call(1, 1, counter, [], 0)).await;
-    net.send(transfer(0, 0, Address::repeat_byte(5), 9)).await;
-    net.mine().await;
-    let head = net.execution.head();
-    let parent = net.execution.block_by_hash(head.header().parent_hash).unwrap();
+    let paid = Withdrawal { index: 1, validator_index: 2, address: Address::repeat_byte(0x88), amount: 77 };
+    let block =
+        |txs| el::advance(&net.execution, &net.replica, &after(&net.execution, 12, vec![paid]), &Fill::Exactly(txs));
+    let (setter, hasher) = (address(0).create(0), address(0).create(1));
+    block(vec![deploy(0, 0, SETTER), deploy(0, 1, HASHER)]);
+    block(vec![call(0, 2, setter, set(1, 5), 0), call(0, 3, setter, set(2, 6), 0), call(0, 4, setter, set(9, 7), 0)]);
+    block(vec![]);
+    // A hash three blocks back; slots that go; a contract that comes and goes, one that stays, an account.
+    let last = block(vec![
+        call(1, 0, hasher, [], 0),
+        call(0, 5, setter, set(1, 0), 0),
+        call(0, 6, setter, set(9, 0), 0),
+        vanish(2, 0),
+        deploy(3, 0, SETTER),
+        transfer(4, 0, Address::repeat_byte(0x99), 1),
+    ]);
     let witness = net.ask("debug_executionWitness", json!(["latest"])).await;
-    assert_eq!((&witness["headers"][0]["hash"], &witness["keys"]), (&json!(parent.hash), &Value::Null));
+    assert_eq!(witness, net.ask("debug_executionWitnessByHash", json!([last.hash])).await);
+    let headers = witness["headers"].as_array().unwrap();
+    assert_eq!(headers.len(), 3, "back to the block whose hash was asked for");
+    assert_eq!((&headers[2]["hash"], &witness["keys"]), (&json!(last.header().parent_hash), &Value::Null));
+    let spec = net.execution.spec();
+    el::stateless::run(spec, &last, &witness).unwrap();
+    // What was not touched is not there, and each code and header is needed.
     let nodes: Vec<Bytes> = serde_json::from_value(witness["state"].clone()).unwrap();
-    let set: NodeSet = nodes.into_iter().collect();
-    let state = State::from_witness(parent.header().state_root, &set).unwrap();
-    assert_eq!(state.account(address(0)).unwrap().unwrap().nonce, 0);
-    assert_eq!(state.slot(counter, B256::ZERO).unwrap(), U256::ZERO);
-    assert!(state.account(address(7)).is_err(), "what was not touched is not there");
+    let parent = el::stateless::headers(&witness).remove(0);
+    let state = State::from_witness(parent.state_root, &nodes.into_iter().collect::<NodeSet>()).unwrap();
+    assert!(state.account(address(7)).is_err());
     let codes: Vec<Bytes> = serde_json::from_value(witness["codes"].clone()).unwrap();
-    assert!(codes.contains(&Bytes::from_static(COUNTER)));
+    assert!(codes.contains(&Bytes::from_static(HASHER)) && codes.contains(&Bytes::from_static(SETTER)));
+    for key in ["codes", "headers", "state"] {
+        let mut less = witness.clone();
+        less[key].as_array_mut().unwrap().pop();
+        let ran = el::stateless::run(spec, &last, &less);
+        // A node may be one of those that only might have been needed; a code or a header may not.
+        assert!(ran.is_err() || key == "state", "{key}");
+    }
     net.server.stop().await;
 }
 
@@ -234,8 +308,21 @@ async fn fees_are_told_as_geth_tells_them() {
             .await
             .contains("#0:50.000000 >= #1:10.000000")
     );
+    assert_eq!(history["gasUsedRatio"], json!([0.0, 21_000.0 / 60_000_000.0, 0.0]));
+    assert_eq!(history["baseFeePerBlobGas"], json!(["0x1", "0x1", "0x1", "0x1"]));
+    assert_eq!(history["blobGasUsedRatio"], json!([0.0, 0.0, 0.0]));
+    net.send(el::blob(2, 0, 6).0).await;
+    net.mine().await;
+    let history = net.ask("eth_feeHistory", json!(["0x2", "latest", []])).await;
+    assert_eq!(history["blobGasUsedRatio"], json!([0.0, 6.0 / 21.0]));
+    assert_eq!(history["baseFeePerBlobGas"].as_array().unwrap().len(), 3);
     assert_eq!(net.ask("eth_blobBaseFee", json!([])).await, json!("0x1"));
+    // The lowest tips of four blocks: two empty ones give geth's least, two have a gwei.
     let tip = net.ask("eth_maxPriorityFeePerGas", json!([])).await;
-    assert!(tip.as_str().unwrap().starts_with("0x"));
+    assert_eq!(tip, json!("0xf4240"));
+    let base = net.execution.head().header().base_fee_per_gas.unwrap();
+    assert_eq!(net.ask("eth_gasPrice", json!([])).await, json!(U256::from(base + 1_000_000)));
+    let next = net.execution.spec().next_base_fee(net.execution.head().header());
+    assert_eq!(net.ask("eth_baseFee", json!([])).await, json!(U256::from(next)));
     net.server.stop().await;
 }

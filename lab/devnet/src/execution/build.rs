@@ -5,10 +5,7 @@ use super::{
     decode_network, execute::Rejected,
 };
 use alloy_consensus::{BlockBody, EMPTY_OMMER_ROOT_HASH, Header, TxReceipt, proofs};
-use alloy_eips::{
-    eip1559::calculate_block_gas_limit, eip2718::Encodable2718, eip4895::Withdrawal,
-    eip7594::BlobTransactionSidecarEip7594,
-};
+use alloy_eips::{eip1559::calculate_block_gas_limit, eip4895::Withdrawal, eip7594::BlobTransactionSidecarEip7594};
 use alloy_primitives::{B256, Bloom, Bytes, U256};
 use alloy_rpc_types_engine::{BlobsBundleV2, ExecutionPayloadEnvelopeV5, ExecutionPayloadV3};
 use std::sync::Arc;
@@ -16,7 +13,8 @@ use std::sync::Arc;
 /// Most bytes of extra data in a header.
 pub(crate) const MAX_EXTRA_DATA: usize = 32;
 /// Room that everything but the transactions takes in a block's RLP, at most: header, lists, and
-/// withdrawals (16 of 70 bytes).
+/// withdrawals (16 of 70 bytes). The pool's transactions leave it free; a list that was asked for is
+/// measured when the block is whole.
 const RLP_OVERHEAD: usize = 4096;
 
 /// Which transactions a block gets.
@@ -133,7 +131,7 @@ impl Execution {
             ..Header::default()
         };
         let run = Executor::start(self.spec(), self.view(parent)?, &header, withdrawals.clone())?;
-        Ok(Draft { header, withdrawals, run, txs: Vec::new(), sidecars: Vec::new(), bytes: RLP_OVERHEAD })
+        Ok(Draft { header, withdrawals, run, txs: Vec::new(), sidecars: Vec::new(), bytes: 0 })
     }
 
     /// A transaction that must be in the block.
@@ -148,7 +146,7 @@ impl Execution {
                 return Err(fail(hash, "blob transaction without blobs".to_owned()));
             }
         }
-        draft.push(&decoded).map_err(|e| fail(hash, e.text(&decoded.tx)))
+        draft.push(&decoded, 0).map_err(|e| fail(hash, e.text(&decoded.tx)))
     }
 
     /// Best first; a transaction that does not execute takes its sender out of this block.
@@ -180,7 +178,7 @@ impl Execution {
                 continue;
             }
             let decoded = DecodedTx { tx: tx.tx.clone(), sidecar: tx.sidecar.clone() };
-            if draft.push(&decoded).is_err() {
+            if draft.push(&decoded, RLP_OVERHEAD).is_err() {
                 best.skip_sender(tx.tx.signer());
             }
         }
@@ -188,9 +186,10 @@ impl Execution {
 }
 
 impl Draft {
-    fn push(&mut self, tx: &DecodedTx) -> Result<(), Rejected> {
-        let size = tx.tx.encode_2718_len() + 4;
-        if self.bytes + size > MAX_BLOCK_RLP {
+    /// Runs a transaction, if its bytes fit with `reserve` left.
+    fn push(&mut self, tx: &DecodedTx, reserve: usize) -> Result<(), Rejected> {
+        let size = alloy_rlp::Encodable::length(tx.tx.inner());
+        if self.bytes + size + reserve > MAX_BLOCK_RLP {
             return Err(Rejected::Failed("block size limit reached".to_owned()));
         }
         self.run.transact(&tx.tx)?;
@@ -212,10 +211,21 @@ impl Draft {
 }
 
 /// The block that an execution makes of a header's environment.
-pub(crate) fn assemble(mut header: Header, withdrawals: Vec<Withdrawal>, txs: Vec<Tx>, run: Executed) -> Block {
+pub(crate) fn assemble(header: Header, withdrawals: Vec<Withdrawal>, txs: Vec<Tx>, run: Executed) -> Block {
+    let root = proofs::calculate_transaction_root(&txs);
+    assemble_as(header, withdrawals, (txs, root), run)
+}
+
+/// The same where the root of the transactions is given.
+pub(crate) fn assemble_as(
+    mut header: Header,
+    withdrawals: Vec<Withdrawal>,
+    (txs, root): (Vec<Tx>, B256),
+    run: Executed,
+) -> Block {
     let (transactions, senders): (Vec<_>, Vec<_>) = txs.into_iter().map(Tx::into_parts).unzip();
     header.state_root = run.state.root();
-    header.transactions_root = proofs::calculate_transaction_root(&transactions);
+    header.transactions_root = root;
     header.receipts_root = proofs::calculate_receipt_root(&run.receipts);
     header.logs_bloom = run.receipts.iter().fold(Bloom::ZERO, |bloom, r| bloom | r.bloom());
     header.gas_used = run.gas_used;

@@ -172,8 +172,16 @@ impl Execution {
     /// [`ExecError::NoState`] if the state was pruned.
     pub fn view(&self, block: &Block) -> Result<StateView, ExecError> {
         let state = block.state().ok_or(ExecError::NoState(block.hash))?;
-        let ancestors = Ancestors::Chain { blocks: self.0.blocks.clone(), from: block.hash };
-        Ok(StateView::new(state, self.0.codes.clone(), ancestors))
+        let kept = self.block_by_hash(block.hash).is_some();
+        let (mut from, mut codes) = (block.hash, self.0.codes.clone());
+        if !kept {
+            // One that was only built: its codes are its own, and the chain ends at its parent.
+            let own = Codes::over(codes);
+            block.new_codes.iter().for_each(|(hash, code)| own.insert(*hash, code.clone()));
+            (from, codes) = (block.header().parent_hash, Arc::new(own));
+        }
+        let ancestors = Ancestors::Chain { blocks: self.0.blocks.clone(), from };
+        Ok(StateView::new(state, codes, ancestors))
     }
 
     /// Contract codes by hash.

@@ -2,14 +2,14 @@
 
 use super::block::Blocks;
 use alloy_primitives::{Address, B256, U256, map::HashMap};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use revm::{
     Database, DatabaseRef,
     database_interface::DBErrorMarker,
     state::{AccountInfo, Bytecode},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -85,12 +85,19 @@ pub struct StateView {
     pub ancestors: Ancestors,
     /// The lowest block number whose hash was asked for; `u64::MAX` if none was.
     asked: Arc<AtomicU64>,
+    /// Codes that were read.
+    read: Arc<Mutex<BTreeSet<B256>>>,
 }
 
 impl StateView {
     /// A view of its own: what it was asked for is counted apart from any other's.
     pub fn new(state: State, codes: Arc<Codes>, ancestors: Ancestors) -> Self {
-        Self { state, codes, ancestors, asked: Arc::new(AtomicU64::new(u64::MAX)) }
+        Self { state, codes, ancestors, asked: Arc::new(AtomicU64::new(u64::MAX)), read: Arc::default() }
+    }
+
+    /// Hashes of the codes that were read, ascending.
+    pub fn codes_read(&self) -> BTreeSet<B256> {
+        self.read.lock().clone()
     }
 
     /// The lowest block number whose hash was asked for.
@@ -132,6 +139,7 @@ impl DatabaseRef for StateView {
         if hash == KECCAK_EMPTY {
             return Ok(Bytecode::default());
         }
+        self.read.lock().insert(hash);
         self.codes.get(&hash).ok_or(ViewError::NoCode(hash))
     }
 

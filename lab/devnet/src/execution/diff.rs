@@ -14,9 +14,16 @@ use serde_json::{Map, Value, json};
 type Db = EvmState<StateView>;
 type Error = EvmDatabaseError<ViewError>;
 
+/// What of an account is shown beside nonce, balance and the code's hash.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown {
+    pub(super) code: bool,
+    pub(super) storage: bool,
+}
+
 /// What a transaction changes, before it is committed to `db`. `looked` are the accounts at which geth
 /// looks whatever happens: sender, receiver and fee recipient.
-pub(super) fn state_diff(changes: &Changes, db: &Db, looked: &[Address]) -> Result<Value, Error> {
+pub(super) fn state_diff(changes: &Changes, db: &Db, looked: &[Address], shown: Shown) -> Result<Value, Error> {
     let (mut pre, mut post) = (Map::new(), Map::new());
     let seen = |(address, account): &(&Address, &Account)| account.is_touched() || looked.contains(address);
     for (address, account) in changes.iter().filter(seen) {
@@ -27,14 +34,20 @@ pub(super) fn state_diff(changes: &Changes, db: &Db, looked: &[Address]) -> Resu
             post.insert(key(address), json!({ "codeHash": B256::ZERO }));
             continue;
         }
-        let slots = changed_slots(account);
-        let after = if gone { Map::new() } else { changed(&before, account, &slots, db)? };
+        let slots = if shown.storage { changed_slots(account) } else { HashMap::default() };
+        let mut after = if gone { Map::new() } else { changed(&before, account, &slots, db)? };
         // Where slots were only cleared, geth shows an account without fields.
         if !gone && after.is_empty() && slots.is_empty() {
             continue;
         }
+        let mut whole = whole(&before, &slots, db)?;
+        if !shown.code {
+            for of in [&mut whole, &mut after] {
+                of.remove("code");
+            }
+        }
         if !before.is_empty() {
-            pre.insert(key(address), whole(&before, &slots, db)?.into());
+            pre.insert(key(address), whole.into());
         }
         if !gone {
             post.insert(key(address), after.into());

@@ -90,14 +90,20 @@ pub enum PoolError {
     ReplacementUnderpriced,
     #[error("in-flight transaction limit reached for delegated accounts")]
     InFlightLimit,
+    #[error("gapped-nonce tx from delegated accounts")]
+    DelegatedGap,
+    #[error("authority already reserved")]
+    AuthorityReserved,
+    #[error("address already reserved")]
+    Reserved,
     #[error("account limit exceeded: pooled {pooled} txs")]
     AccountLimit { pooled: usize },
     #[error("txpool is full")]
     Full,
     #[error("missing sidecar in blob transaction")]
     MissingSidecar,
-    #[error("blob transaction with legacy proofs: cell proofs (EIP-7594) are needed")]
-    LegacySidecar,
+    #[error("blob sidecar conversion failed: {0}")]
+    SidecarConversion(String),
     #[error("blobless blob transaction")]
     NoBlobs,
     #[error("too many blobs in transaction: have {have}, permitted {max}")]

@@ -86,7 +86,7 @@ pub struct Executed {
     pub state: State,
     /// What was read and changed, system calls and withdrawals included.
     pub touches: Touches,
-    /// Codes that were loaded, ordered by hash.
+    /// Codes that were read from the state, by hash; those that the block itself created are not among them.
     pub codes: BTreeSet<B256>,
     /// Codes that it created. They are known to others only once the block is kept.
     pub new_codes: Vec<(B256, Bytecode)>,
@@ -106,10 +106,10 @@ impl Executor {
         header: &Header,
         withdrawals: Vec<Withdrawal>,
     ) -> Result<Self, ExecError> {
-        Self::start_with(spec, view, (header, spec.env(header)), withdrawals, false, |_| Ok(()))
+        Self::start_with(spec, view, (header, spec.env(header)), withdrawals, false, (|_| Ok(()), |_| {}))
     }
 
-    /// The same in an environment of one's own, after `prepare` changed the state. With
+    /// The same in an environment of one's own, after `prepare` changed the state and the precompiles. With
     /// `trace_transfers` each transfer of ether leaves a log.
     pub(crate) fn start_with(
         spec: &OsakaSpec,
@@ -117,13 +117,17 @@ impl Executor {
         (header, env): (&Header, EvmEnv),
         withdrawals: Vec<Withdrawal>,
         trace_transfers: bool,
-        prepare: impl FnOnce(&mut EvmState<StateView>) -> Result<(), ExecError>,
+        (prepare, precompiles): (
+            impl FnOnce(&mut EvmState<StateView>) -> Result<(), ExecError>,
+            impl FnOnce(&mut PrecompilesMap),
+        ),
     ) -> Result<Self, ExecError> {
         let before = view.state.clone();
         let mut db = EvmState::builder().with_database(view).with_bundle_update().build();
         prepare(&mut db)?;
         let inspector = TransferInspector::new(false).with_logs(true);
-        let evm = EthEvmBuilder::new(db, env).inspector(inspector).set_inspect(trace_transfers).build();
+        let mut evm = EthEvmBuilder::new(db, env).inspector(inspector).set_inspect(trace_transfers).build();
+        precompiles(evm.precompiles_mut());
         let ctx = EthBlockExecutionCtx {
             parent_hash: header.parent_hash,
             parent_beacon_block_root: header.parent_beacon_block_root,
@@ -187,8 +191,9 @@ impl Executor {
         let touches = Touches { read: read(&db), changed: changes(&bundle) };
         let mut state = before;
         state.apply(&touches.changed).map_err(|e| ExecError::Internal(e.to_string()))?;
-        // What this block created is in its transactions already.
-        let codes = db.cache.contracts.keys().filter(|h| !bundle.contracts.contains_key(*h)).copied().collect();
+        // What this block created is in its transactions already; but what it read and then created again
+        // was needed from outside.
+        let codes = db.database.codes_read();
         let lowest_asked = db.database.lowest_asked();
         let (receipts, requests) = (result.receipts, result.requests);
         let (gas_used, blob_gas_used) = (result.gas_used, result.blob_gas_used);

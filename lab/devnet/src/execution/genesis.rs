@@ -174,13 +174,34 @@ pub(crate) fn block_zero(genesis: &Genesis, codes: &Codes) -> Result<(Header, St
     Ok((header, state))
 }
 
-/// The rules of a genesis file, which must have Osaka at its start.
+/// The rules of a genesis file, which must have Osaka at its start and no change of rules after it.
 ///
 /// # Errors
-/// [`ExecError::Genesis`] if it has not.
+/// [`ExecError::Genesis`] that names the fork.
 pub(crate) fn rules(genesis: &Genesis) -> Result<OsakaSpec, ExecError> {
-    match genesis.config.osaka_time {
-        Some(t) if t <= genesis.timestamp => Ok(OsakaSpec::from_genesis(genesis)),
-        _ => Err(ExecError::Genesis("Osaka must be active at block 0".to_owned())),
+    let of = &genesis.config;
+    let at_start = |time: Option<u64>| time.is_some_and(|t| t <= genesis.timestamp);
+    if !at_start(of.osaka_time) {
+        return Err(ExecError::Genesis("osakaTime: Osaka must be active at block 0".to_owned()));
     }
+    // What the devnet does not do it must not silently leave out either: its blocks would be refused by a
+    // client that keeps to the file.
+    for (name, time) in [("bpo1Time", of.bpo1_time), ("bpo2Time", of.bpo2_time)] {
+        if time.is_some() && !at_start(time) {
+            return Err(ExecError::Genesis(format!(
+                "{name}: the devnet's blob schedule does not change after block 0"
+            )));
+        }
+    }
+    let later = [
+        ("bpo3Time", of.bpo3_time),
+        ("bpo4Time", of.bpo4_time),
+        ("bpo5Time", of.bpo5_time),
+        ("amsterdamTime", of.amsterdam_time),
+        ("bogotaTime", of.bogota_time),
+    ];
+    if let Some((name, _)) = later.iter().find(|(_, time)| time.is_some()) {
+        return Err(ExecError::Genesis(format!("{name}: the devnet knows no fork after BPO2")));
+    }
+    Ok(OsakaSpec::from_genesis(genesis))
 }

@@ -33,7 +33,7 @@ mod tx;
 
 pub use accounts::{DEV_ACCOUNTS, DevAccount, dev_account};
 pub use block::{Block, Blocks, Tx};
-pub(crate) use build::assemble;
+pub(crate) use build::assemble_as;
 pub use build::{Built, Fill};
 pub use chain::{Execution, HeadChange, Limits};
 pub use db::{Ancestors, Codes, StateView, ViewError};
@@ -45,6 +45,7 @@ pub use pool::{Added, Best, PoolConfig, PoolContent, PoolTx, TxPool};
 pub use spec::{MAX_BLOCK_RLP, OsakaSpec};
 pub use text::{Fees, invalid_transaction_text};
 pub use trace::{TraceError, trace_block};
+pub(crate) use trace::{Traced, trace_message};
 pub use tx::{DecodedTx, decode_network};
 
 /// Attributes of a payload, as the Engine API has them.

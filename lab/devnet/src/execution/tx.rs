@@ -7,7 +7,8 @@ use alloy_consensus::{
 };
 use alloy_eips::{
     eip2718::{Decodable2718, Encodable2718},
-    eip7594::{BlobTransactionSidecarEip7594, BlobTransactionSidecarVariant},
+    eip4844::BlobTransactionSidecar,
+    eip7594::{BlobTransactionSidecarEip7594, BlobTransactionSidecarVariant, MAX_BLOBS_PER_TX_FUSAKA},
 };
 use alloy_primitives::{B256, Bytes};
 use std::sync::Arc;
@@ -31,8 +32,8 @@ impl DecodedTx {
 /// Reads a transaction in network form (a blob transaction with its sidecar) or in canonical form.
 ///
 /// # Errors
-/// [`PoolError::Decode`] for anything that is not exactly one transaction, [`PoolError::LegacySidecar`]
-/// for blobs without cell proofs, [`PoolError::InvalidSender`] for a signature by nobody.
+/// [`PoolError::Decode`] for anything that is not exactly one transaction, [`PoolError::TooManyBlobs`] for
+/// more blobs with old proofs than a transaction may have, [`PoolError::InvalidSender`] for a signature by nobody.
 pub fn decode_network(raw: &[u8]) -> Result<DecodedTx, PoolError> {
     if raw.is_empty() {
         return Err(PoolError::Decode("typed transaction too short".to_owned()));
@@ -61,9 +62,27 @@ fn decode_blob(raw: &mut &[u8]) -> Result<(TxEnvelope, Option<Arc<BlobTransactio
         return Ok((decode_plain(raw)?, None));
     };
     let (tx, signature, hash) = tx.into_parts();
-    let BlobTransactionSidecarVariant::Eip7594(sidecar) = tx.sidecar else { return Err(PoolError::LegacySidecar) };
+    let sidecar = match tx.sidecar {
+        BlobTransactionSidecarVariant::Eip7594(sidecar) => sidecar,
+        BlobTransactionSidecarVariant::Eip4844(old) => with_cell_proofs(old)?,
+    };
     let plain = Plain::Eip4844(alloy_consensus::Signed::new_unchecked(tx.tx, signature, hash));
     Ok((plain.into(), Some(Arc::new(sidecar))))
+}
+
+/// A sidecar of before Osaka gets its cell proofs here, as in geth. They take a fifth of a second a blob:
+/// no more are made than a transaction may carry.
+fn with_cell_proofs(old: BlobTransactionSidecar) -> Result<BlobTransactionSidecarEip7594, PoolError> {
+    let (have, max) = (old.blobs.len(), MAX_BLOBS_PER_TX_FUSAKA);
+    if have as u64 > max {
+        return Err(PoolError::TooManyBlobs { have, max });
+    }
+    let failed = |e: &dyn std::fmt::Display| PoolError::SidecarConversion(e.to_string());
+    let made = BlobTransactionSidecarEip7594::try_from_blobs(old.blobs).map_err(|e| failed(&e))?;
+    if made.commitments != old.commitments {
+        return Err(failed(&"the commitments are not the blobs'"));
+    }
+    Ok(made)
 }
 
 fn decode_text(error: &alloy_eips::eip2718::Eip2718Error) -> String {

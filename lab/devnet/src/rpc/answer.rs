@@ -42,14 +42,38 @@ pub(crate) fn heavy<R: Serialize + Send + 'static>(
     module
         .register_async_method(name, move |params, rpc, _| {
             let method = method.clone();
+            async move { in_time(rpc, params.as_str().map(str::to_owned), method).await }
+        })
+        .map(drop)
+}
+
+/// A quick method that is a heavy one where it is asked about the pending block, which is made first.
+pub(crate) fn pendable<R: Serialize + Send + 'static>(
+    module: &mut RpcModule<Rpc>,
+    name: &'static str,
+    method: impl Fn(&Rpc, &mut Args) -> Result<R, Fail> + Clone + Send + Sync + 'static,
+) -> Result<(), RegisterMethodError> {
+    module
+        .register_async_method(name, move |params, rpc, _| {
+            let method = method.clone();
             async move {
-                let deadline = rpc.config.deadline;
-                let work = run(rpc, params.as_str().map(str::to_owned), method);
-                let late = || Fail::coded(-32002, "request timed out").into();
-                tokio::time::timeout(deadline, work).await.unwrap_or_else(|_| Err(late()))
+                match params.as_str() {
+                    Some(raw) if raw.contains("\"pending\"") => in_time(rpc, Some(raw.to_owned()), method).await,
+                    raw => answer(Args::parse(raw).and_then(|mut args| method(&rpc, &mut args))),
+                }
             }
         })
         .map(drop)
+}
+
+async fn in_time<R: Serialize + Send + 'static>(
+    rpc: Arc<Rpc>,
+    params: Option<String>,
+    method: impl Fn(&Rpc, &mut Args) -> Result<R, Fail> + Send + 'static,
+) -> Answer {
+    let late = || Fail::coded(-32002, "request timed out").into();
+    let deadline = rpc.config.deadline;
+    tokio::time::timeout(deadline, run(rpc, params, method)).await.unwrap_or_else(|_| Err(late()))
 }
 
 async fn run<R: Serialize + Send + 'static>(

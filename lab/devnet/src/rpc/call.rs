@@ -4,30 +4,36 @@ use super::{
     Rpc,
     answer::heavy,
     fail::{Args, Fail},
+    precompiles::Precompiles,
+    simulate_types::{Overrides, run_type},
 };
-use crate::execution::{Block, Fees, StateView, ViewError, invalid_transaction_text};
-use alloy_consensus::Header;
-use alloy_eips::{BlockId, BlockNumberOrTag};
+use crate::execution::{Fees, StateView, ViewError, invalid_transaction_text};
+use alloy_eips::BlockId;
 use alloy_evm::{
     Evm, EvmEnv,
-    eth::EthEvmBuilder,
-    overrides::{OverrideBlockHashes, apply_state_overrides},
-    rpc::TryIntoTxEnv,
+    eth::{EthEvmBuilder, EthEvmContext},
+    overrides::apply_state_overrides,
 };
-use alloy_primitives::U64;
-use alloy_rpc_types_eth::{AccessList, AccessListResult, BlockOverrides, TransactionRequest, state::StateOverride};
+use alloy_primitives::{TxKind, U64};
+use alloy_rpc_types_eth::{AccessList, AccessListResult, TransactionRequest, state::StateOverride};
 use jsonrpsee::core::{RegisterMethodError, server::RpcModule};
 use revm::{
+    Inspector,
     context::TxEnv,
-    context_interface::result::{EVMError, ExecutionResult, HaltReason, ResultAndState},
+    context_interface::{
+        block::BlobExcessGasAndPrice,
+        either::Either,
+        result::{EVMError, ExecutionResult, HaltReason, ResultAndState},
+    },
     database::State as EvmState,
+    inspector::NoOpInspector,
 };
 use revm_inspectors::access_list::AccessListInspector;
 
 pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError> {
     heavy(m, "eth_call", |rpc, args| {
         let (request, mut session) = Session::from_args(rpc, args)?;
-        let tx = session.tx(request, rpc.config.gas_cap)?;
+        let tx = session.tx(&request, rpc.config.gas_cap)?;
         match session.run(tx)?.result {
             ExecutionResult::Success { output, .. } => Ok(output.into_data()),
             ExecutionResult::Revert { output, .. } => Err(Fail::reverted(&output)),
@@ -44,74 +50,118 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
 pub(crate) struct Session {
     pub(crate) db: EvmState<StateView>,
     pub(crate) env: EvmEnv,
+    precompiles: Precompiles,
 }
+
+type Db<'a> = &'a mut EvmState<StateView>;
 
 impl Session {
     /// Arguments of `eth_call`: request, block, state overrides, block overrides.
     fn from_args(rpc: &Rpc, args: &mut Args) -> Result<(TransactionRequest, Self), Fail> {
         let (request, id): (TransactionRequest, Option<BlockId>) = (args.next()?, args.optional()?);
-        let (state, block): (Option<StateOverride>, Option<BlockOverrides>) = (args.optional()?, args.optional()?);
+        let (state, block): (Option<StateOverride>, Option<Overrides>) = (args.optional()?, args.optional()?);
         args.end()?;
         let mut session = Self::at(rpc, id)?;
         session.override_with(state, block)?;
         Ok((request, session))
     }
 
-    /// On the state of a block and in its environment; `pending` is a next block on the head.
+    /// On the state of a block and in its environment; `pending` is the block that the pool would make.
     pub(crate) fn at(rpc: &Rpc, id: Option<BlockId>) -> Result<Self, Fail> {
-        let block = rpc.need_block(id)?;
+        let block = rpc.need_state(id)?;
         let view = rpc.view(&block)?;
-        let mut env = if id == Some(BlockId::Number(BlockNumberOrTag::Pending)) {
-            rpc.execution.spec().env(&next_header(rpc, &block))
-        } else {
-            rpc.execution.spec().env(block.header())
-        };
-        // A message is no transaction: no nonce, no base fee, no cap of EIP-7825, any sender.
+        let mut env = rpc.execution.spec().env(block.header());
+        // A message is no transaction: no nonce, no cap of EIP-7825, any sender.
         let cfg = &mut env.cfg_env;
         cfg.disable_nonce_check = true;
-        cfg.disable_base_fee = true;
         cfg.disable_block_gas_limit = true;
         cfg.disable_eip3607 = true;
         cfg.tx_gas_limit_cap = Some(u64::MAX);
-        Ok(Self { db: EvmState::builder().with_database(view).build(), env })
+        Ok(Self { db: EvmState::builder().with_database(view).build(), env, precompiles: Precompiles::default() })
     }
 
-    pub(crate) fn override_with(
-        &mut self,
-        state: Option<StateOverride>,
-        block: Option<BlockOverrides>,
-    ) -> Result<(), Fail> {
+    pub(crate) fn override_with(&mut self, state: Option<StateOverride>, block: Option<Overrides>) -> Result<(), Fail> {
         if let Some(state) = state {
-            refuse_moved_precompiles(&state)?;
+            self.precompiles = Precompiles::overridden(&state)?;
             apply_state_overrides(state, &mut self.db).map_err(|e| Fail::new(e.to_string()))?;
         }
-        if let Some(block) = block {
-            self.db.apply_block_overrides(block, &mut self.env.block_env);
-        }
-        Ok(())
+        block.map_or(Ok(()), |block| block.apply(&mut self.env.block_env))
     }
 
-    /// The message that a request means, with its gas capped.
-    pub(crate) fn tx(&self, request: TransactionRequest, gas_cap: u64) -> Result<TxEnv, Fail> {
-        let gas = request.gas.unwrap_or(gas_cap).min(gas_cap);
-        let request = TransactionRequest { gas: Some(gas), ..request };
-        request.try_into_tx_env(&self.env).map_err(|e| Fail::new(e.to_string()))
+    /// The message that a request means, with its gas capped. What it leaves open is zero, as in geth.
+    pub(crate) fn tx(&self, request: &TransactionRequest, gas_cap: u64) -> Result<TxEnv, Fail> {
+        let want = self.env.cfg_env.chain_id;
+        if request.gas_price.is_some()
+            && (request.max_fee_per_gas.is_some() || request.max_priority_fee_per_gas.is_some())
+        {
+            return Err(Fail::new("both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified"));
+        }
+        if let Some(have) = request.chain_id.filter(|have| *have != want) {
+            return Err(Fail::new(format!("chainId does not match node's (have={have}, want={want})")));
+        }
+        let tip = request.max_priority_fee_per_gas.unwrap_or_default();
+        Ok(TxEnv {
+            tx_type: run_type(request),
+            caller: request.from.unwrap_or_default(),
+            gas_limit: request.gas.unwrap_or(gas_cap).min(gas_cap),
+            gas_price: request.gas_price.or(request.max_fee_per_gas).unwrap_or_default(),
+            gas_priority_fee: request.gas_price.is_none().then_some(tip),
+            kind: request.to.unwrap_or(TxKind::Create),
+            value: request.value.unwrap_or_default(),
+            data: request.input.input().cloned().unwrap_or_default(),
+            nonce: request.nonce.unwrap_or_default(),
+            chain_id: Some(want),
+            access_list: request.access_list.clone().unwrap_or_default(),
+            blob_hashes: request.blob_versioned_hashes.clone().unwrap_or_default(),
+            max_fee_per_blob_gas: request.max_fee_per_blob_gas.unwrap_or_default(),
+            authorization_list: request.authorization_list.iter().flatten().cloned().map(Either::Left).collect(),
+        })
+    }
+
+    /// The environment for one message: without a price there is no base fee, and `BASEFEE` gives 0;
+    /// with one the base fee must be paid. So it is in geth.
+    fn env_for(&self, tx: &TxEnv) -> EvmEnv {
+        let mut env = self.env.clone();
+        let free = tx.gas_price == 0;
+        if free {
+            env.block_env.basefee = 0;
+        }
+        env.cfg_env.disable_base_fee = free && tx.gas_priority_fee.is_none_or(|tip| tip == 0);
+        if tx.max_fee_per_blob_gas == 0 && !tx.blob_hashes.is_empty() {
+            let excess_blob_gas = env.block_env.blob_excess_gas_and_price.map_or(0, |b| b.excess_blob_gas);
+            env.block_env.blob_excess_gas_and_price = Some(BlobExcessGasAndPrice { excess_blob_gas, blob_gasprice: 0 });
+        }
+        env
     }
 
     /// Runs a message; nothing of it stays.
     pub(crate) fn run(&mut self, tx: TxEnv) -> Result<ResultAndState<HaltReason>, Fail> {
         let (shown, base_fee) = (tx.clone(), self.env.block_env.basefee);
-        let mut evm = EthEvmBuilder::new(&mut self.db, self.env.clone()).build();
-        evm.transact_raw(tx).map_err(|e| evm_fail(&e, &shown, base_fee))
+        self.run_raw(tx).map_err(|e| evm_fail(&e, &shown, base_fee))
     }
-}
 
-/// Precompiles are not moved here, and an override that would be ignored must not pass.
-pub(crate) fn refuse_moved_precompiles(state: &StateOverride) -> Result<(), Fail> {
-    if state.values().any(|o| o.move_precompile_to.is_some()) {
-        return Err(Fail::params("movePrecompileToAddress is not supported"));
+    pub(crate) fn run_raw(&mut self, tx: TxEnv) -> Result<ResultAndState<HaltReason>, CallError> {
+        Ok(self.go(tx, NoOpInspector {}, false)?.0)
     }
-    Ok(())
+
+    /// Runs a message under an inspector, which is given back.
+    pub(crate) fn inspect<I>(&mut self, tx: TxEnv, inspector: I) -> Result<(ResultAndState<HaltReason>, I), CallError>
+    where
+        I: for<'a> Inspector<EthEvmContext<Db<'a>>>,
+    {
+        self.go(tx, inspector, true)
+    }
+
+    fn go<I>(&mut self, tx: TxEnv, inspector: I, on: bool) -> Result<(ResultAndState<HaltReason>, I), CallError>
+    where
+        I: for<'a> Inspector<EthEvmContext<Db<'a>>>,
+    {
+        let env = self.env_for(&tx);
+        let mut evm = EthEvmBuilder::new(&mut self.db, env).inspector(inspector).set_inspect(on).build();
+        self.precompiles.apply(evm.precompiles_mut());
+        let outcome = evm.transact_raw(tx)?;
+        Ok((outcome, evm.into_inner().inspector))
+    }
 }
 
 pub(crate) type CallError = EVMError<revm::database_interface::bal::EvmDatabaseError<ViewError>>;
@@ -152,20 +202,6 @@ pub(crate) fn halt_text(reason: &HaltReason) -> String {
     text.to_owned()
 }
 
-/// The header of a next block, as far as it is known.
-pub(crate) fn next_header(rpc: &Rpc, parent: &Block) -> Header {
-    let of = parent.header();
-    Header {
-        parent_hash: parent.hash,
-        number: of.number + 1,
-        timestamp: of.timestamp + 12,
-        gas_limit: of.gas_limit,
-        base_fee_per_gas: Some(rpc.execution.spec().next_base_fee(of)),
-        excess_blob_gas: Some(rpc.execution.spec().next_excess_blob_gas(of)),
-        ..Header::default()
-    }
-}
-
 /// Runs with a growing list until it no longer grows: a list changes what a contract may touch.
 fn access_list(session: &mut Session, request: TransactionRequest, cap: u64) -> Result<AccessListResult, Fail> {
     /// A contract could make it grow for ever.
@@ -173,12 +209,11 @@ fn access_list(session: &mut Session, request: TransactionRequest, cap: u64) -> 
     let mut list: AccessList = request.access_list.clone().unwrap_or_default();
     for _ in 0..MAX_ROUNDS {
         let request = TransactionRequest { access_list: Some(list.clone()), ..request.clone() };
-        let tx = session.tx(request, cap)?;
+        let tx = session.tx(&request, cap)?;
         let (shown, base_fee) = (tx.clone(), session.env.block_env.basefee);
-        let inspector = AccessListInspector::new(list.clone());
-        let mut evm = EthEvmBuilder::new(&mut session.db, session.env.clone()).activate_inspector(inspector).build();
-        let outcome = evm.transact_raw(tx).map_err(|e| evm_fail(&e, &shown, base_fee))?;
-        let found = evm.inspector().access_list();
+        let (outcome, inspector) =
+            session.inspect(tx, AccessListInspector::new(list.clone())).map_err(|e| evm_fail(&e, &shown, base_fee))?;
+        let found = inspector.access_list();
         if found == list {
             let error = match &outcome.result {
                 ExecutionResult::Success { .. } => None,

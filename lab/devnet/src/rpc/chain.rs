@@ -2,11 +2,11 @@
 
 use super::{
     Rpc,
-    answer::{heavy, quick},
+    answer::{heavy, pendable, quick},
     convert,
     fail::Fail,
 };
-use crate::execution::{Block, Fill, PayloadAttributes};
+use crate::execution::Block;
 use alloy_eips::{BlockId, BlockNumberOrTag, eip2718::Encodable2718};
 use alloy_primitives::{B256, Bytes, U64};
 use jsonrpsee::core::{RegisterMethodError, server::RpcModule};
@@ -46,9 +46,10 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
 }
 
 fn counts(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError> {
-    quick(m, "eth_getBlockTransactionCountByNumber", |rpc, args| {
+    pendable(m, "eth_getBlockTransactionCountByNumber", |rpc, args| {
         let number: BlockNumberOrTag = args.next()?;
-        Ok(rpc.block(number.into()).map(|b| U64::from(b.senders.len())))
+        let block = if number.is_pending() { Some(rpc.pending()?) } else { rpc.block(number.into()) };
+        Ok(block.map(|b| U64::from(b.senders.len())))
     })?;
     quick(m, "eth_getBlockTransactionCountByHash", |rpc, args| {
         let hash: B256 = args.next()?;
@@ -93,7 +94,20 @@ fn transactions(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError> {
     quick(m, "eth_getTransactionByBlockHashAndIndex", |rpc, args| {
         let (hash, index): (B256, U64) = (args.next()?, args.next()?);
         Ok(rpc.execution.block_by_hash(hash).and_then(|b| convert::transaction(&b, index.to())))
+    })?;
+    quick(m, "eth_getRawTransactionByBlockNumberAndIndex", |rpc, args| {
+        let (number, index): (BlockNumberOrTag, U64) = (args.next()?, args.next()?);
+        Ok(rpc.block(number.into()).and_then(|b| raw_at(&b, index.to())).unwrap_or_default())
+    })?;
+    quick(m, "eth_getRawTransactionByBlockHashAndIndex", |rpc, args| {
+        let (hash, index): (B256, U64) = (args.next()?, args.next()?);
+        Ok(rpc.execution.block_by_hash(hash).and_then(|b| raw_at(&b, index.to())).unwrap_or_default())
     })
+}
+
+/// A transaction's canonical bytes.
+fn raw_at(block: &Block, index: usize) -> Option<Bytes> {
+    block.transactions().get(index).map(|tx| tx.encoded_2718().into())
 }
 
 fn shown(block: Option<Arc<Block>>, full: bool) -> Result<Option<Value>, Fail> {
@@ -103,16 +117,7 @@ fn shown(block: Option<Arc<Block>>, full: bool) -> Result<Option<Value>, Fail> {
 
 /// The block that the pool would make now. As in geth it has no hash, nonce or fee recipient.
 fn pending_block(rpc: &Rpc, full: bool) -> Result<Value, Fail> {
-    let head = rpc.execution.head();
-    let attributes = PayloadAttributes {
-        timestamp: head.header().timestamp + 12,
-        withdrawals: Some(Vec::new()),
-        parent_beacon_block_root: Some(B256::ZERO),
-        ..PayloadAttributes::default()
-    };
-    let fill = Fill::FromPool { first: Vec::new() };
-    let built = rpc.execution.build(head.hash, &attributes, &fill, Bytes::new())?;
-    let mut value = shown(Some(built.block), full)?.unwrap_or_default();
+    let mut value = shown(Some(rpc.pending()?), full)?.unwrap_or_default();
     for key in ["hash", "nonce", "miner"] {
         value[key] = json!(null);
     }
@@ -128,9 +133,9 @@ impl Rpc {
 
     fn raw_transaction(&self, hash: &B256) -> Option<Bytes> {
         if let Some((block, index)) = self.execution.transaction(hash) {
-            return block.transactions().get(index).map(|tx| tx.encoded_2718().into());
+            return raw_at(&block, index);
         }
         let waiting = self.execution.pool().get(hash)?;
-        Some(waiting.tx.encoded_2718().into())
+        Some(waiting.network())
     }
 }

@@ -3,19 +3,42 @@
 use super::{
     Rpc,
     answer::heavy,
+    call::{CallError, Session, evm_text},
     fail::{Args, Fail},
 };
-use crate::execution::{Block, Executor, Tx, trace_block};
+use crate::execution::{Block, Executed, Executor, StateView, TraceError, Traced, Tx, trace_block, trace_message};
 use alloy_eips::{BlockId, BlockNumberOrTag, eip2718::Encodable2718};
-use alloy_primitives::{B256, Bytes};
-use alloy_rpc_types_eth::Header;
-use alloy_rpc_types_trace::geth::GethDebugTracingOptions;
+use alloy_primitives::{Address, B256, Bytes, keccak256};
+use alloy_rpc_types_eth::{Header, TransactionRequest};
+use alloy_rpc_types_trace::geth::{GethDebugTracingCallOptions, GethDebugTracingOptions};
 use jsonrpsee::core::{RegisterMethodError, server::RpcModule};
+use revm::{
+    context::{BlockEnv, TxEnv},
+    context_interface::result::{HaltReason, ResultAndState},
+};
+use revm_inspectors::tracing::DebugInspector;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError> {
     raw(m)?;
+    heavy(m, "debug_traceCall", trace_call)?;
+    heavy(m, "debug_getModifiedAccountsByNumber", |rpc, args| {
+        let (from, to): (u64, Option<u64>) = (args.next()?, args.optional()?);
+        let block = |number| {
+            let found = rpc.execution.block_by_number(number);
+            found.ok_or_else(|| Fail::new(format!("block #{number} not found")))
+        };
+        modified(rpc, block(from)?, to.map(block).transpose()?)
+    })?;
+    heavy(m, "debug_getModifiedAccountsByHash", |rpc, args| {
+        let (from, to): (B256, Option<B256>) = (args.next()?, args.optional()?);
+        let block = |hash: B256| {
+            let found = rpc.execution.block_by_hash(hash);
+            found.ok_or_else(|| Fail::new(format!("block {hash:x} not found")))
+        };
+        modified(rpc, block(from)?, to.map(block).transpose()?)
+    })?;
     heavy(m, "debug_traceBlockByNumber", |rpc, args| {
         let (number, options): (BlockNumberOrTag, Option<GethDebugTracingOptions>) = (args.next()?, args.optional()?);
         let block = rpc.need_block(Some(number.into()))?;
@@ -43,6 +66,12 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
         let block = rpc.execution.block_by_hash(hash).ok_or_else(|| not_found(hash))?;
         witness(rpc, &block)
     })
+}
+
+impl From<TraceError> for Fail {
+    fn from(error: TraceError) -> Self {
+        Self::new(error.to_string())
+    }
 }
 
 fn not_found(hash: B256) -> Fail {
@@ -77,9 +106,105 @@ fn transactions(block: &Block) -> Vec<Tx> {
 fn trace(rpc: &Rpc, block: &Block, options: &GethDebugTracingOptions, only: Option<usize>) -> Result<Vec<Value>, Fail> {
     let view = rpc.view(&*parent_of(rpc, block)?)?;
     let at = (block.header(), block.hash);
-    let traces = trace_block(rpc.execution.spec(), view, at, &transactions(block), options, only)
-        .map_err(|e| Fail::new(e.to_string()))?;
+    let traces =
+        trace_block(rpc.execution.spec(), view, at, &transactions(block), options, only).map_err(Fail::from)?;
     Ok(traces.into_iter().map(|(hash, trace)| json!({ "txHash": hash, "result": trace })).collect())
+}
+
+/// A message, a block, and the tracer's options with overrides.
+fn trace_call(rpc: &Rpc, args: &mut Args) -> Result<Value, Fail> {
+    let (request, id): (TransactionRequest, BlockId) = (args.next()?, args.next()?);
+    let options: Option<GethDebugTracingCallOptions> = args.optional()?;
+    args.end()?;
+    let options = options.unwrap_or_default();
+    if options.tx_index.is_some() || options.block_overrides.is_some() {
+        return Err(Fail::params("txIndex and blockOverrides are not supported"));
+    }
+    let mut session = Session::at(rpc, Some(id))?;
+    session.override_with(options.state_overrides, None)?;
+    let tx = session.tx(&request, rpc.config.gas_cap)?;
+    trace_message(&options.tracing_options, &tx, &mut session)
+}
+
+impl Traced for Session {
+    type Error = Fail;
+
+    fn run(&mut self, tx: TxEnv) -> Result<ResultAndState<HaltReason>, Fail> {
+        Self::run_raw(self, tx.clone()).map_err(|e| self.untraced(&e, &tx))
+    }
+
+    fn run_under(
+        &mut self,
+        tx: TxEnv,
+        inspector: DebugInspector,
+    ) -> Result<(ResultAndState<HaltReason>, DebugInspector), Fail> {
+        self.inspect(tx.clone(), inspector).map_err(|e| self.untraced(&e, &tx))
+    }
+
+    fn db(&mut self) -> &mut revm::database::State<StateView> {
+        &mut self.db
+    }
+
+    fn block_env(&self) -> &BlockEnv {
+        &self.env.block_env
+    }
+}
+
+impl Session {
+    fn untraced(&self, error: &CallError, tx: &TxEnv) -> Fail {
+        Fail::new(format!("tracing failed: {}", evm_text(error, tx, self.env.block_env.basefee)))
+    }
+}
+
+/// Most blocks whose changes are gathered at once.
+const MAX_MODIFIED: u64 = 256;
+
+/// Accounts that differ between two blocks, or that one block changed, in the order of their hashes.
+fn modified(rpc: &Rpc, from: Arc<Block>, to: Option<Arc<Block>>) -> Result<Vec<Address>, Fail> {
+    let (from, to) = match to {
+        Some(to) => (from, to),
+        None if from.number() == 0 => return Err(Fail::new("block 0 has no parent")),
+        None => (parent_of(rpc, &from)?, from),
+    };
+    if from.number() >= to.number() {
+        let (a, b) = (from.number(), to.number());
+        return Err(Fail::new(format!("start block height ({a}) must be less than end block height ({b})")));
+    }
+    if to.number() - from.number() > MAX_MODIFIED {
+        return Err(Fail::coded(-32005, format!("more than {MAX_MODIFIED} blocks")));
+    }
+    let mut touched = BTreeMap::new();
+    let mut at = to.clone();
+    while at.hash != from.hash {
+        if at.number() <= from.number() {
+            return Err(Fail::new("the start block is no ancestor of the end block"));
+        }
+        let parent = parent_of(rpc, &at)?;
+        let changed = run_again(rpc, &at, rpc.view(&parent)?)?.touches.changed;
+        touched.extend(changed.keys().map(|a| (keccak256(a), *a)));
+        at = parent;
+    }
+    let (before, after) = (rpc.view(&from)?.state, rpc.view(&to)?.state);
+    let mut out = Vec::new();
+    for address in touched.into_values() {
+        let of = |state: &tandem_trie::State| -> Result<_, Fail> {
+            let found = state.account(address)?;
+            Ok(found.map(|a| (a.nonce, a.balance, a.code_hash, a.storage_root())))
+        };
+        if of(&before)? != of(&after)? {
+            out.push(address);
+        }
+    }
+    Ok(out)
+}
+
+fn run_again(rpc: &Rpc, block: &Block, view: StateView) -> Result<Executed, Fail> {
+    let withdrawals = block.inner.body.withdrawals.clone().unwrap_or_default().into_inner();
+    let mut run = Executor::start(rpc.execution.spec(), view, block.header(), withdrawals)?;
+    for tx in transactions(block) {
+        run.transact(&tx).map_err(|e| Fail::new(e.text(&tx)))?;
+    }
+    Ok(run.finish()?)
 }
 
 /// Runs the block again and gathers what it touched. `keys` are null, as geth's are.
@@ -87,19 +212,14 @@ fn witness(rpc: &Rpc, block: &Block) -> Result<Value, Fail> {
     let parent = parent_of(rpc, block)?;
     let view = rpc.view(&parent)?;
     let before = view.state.clone();
-    let withdrawals = block.inner.body.withdrawals.clone().unwrap_or_default().into_inner();
-    let mut run = Executor::start(rpc.execution.spec(), view, block.header(), withdrawals)?;
-    for tx in transactions(block) {
-        run.transact(&tx).map_err(|e| Fail::new(e.text(&tx)))?;
-    }
-    let run = run.finish()?;
+    let run = run_again(rpc, block, view)?;
     let nodes = before.witness(&run.touches)?.into_sorted();
     let codes: Vec<Bytes> = run.codes.iter().map(|hash| rpc.code(*hash)).collect();
     let headers = headers(rpc, &parent, run.lowest_asked)?;
     Ok(json!({ "headers": headers, "codes": codes, "state": nodes, "keys": null }))
 }
 
-/// The parent's header and those below it down to the lowest that was asked for.
+/// The parent's header and those below it down to the lowest that was asked for, in ascending order.
 fn headers(rpc: &Rpc, parent: &Arc<Block>, lowest: Option<u64>) -> Result<Vec<Header>, Fail> {
     let mut headers = vec![super::convert::header(parent)];
     let mut at = parent.clone();
@@ -107,5 +227,6 @@ fn headers(rpc: &Rpc, parent: &Arc<Block>, lowest: Option<u64>) -> Result<Vec<He
         at = parent_of(rpc, &at)?;
         headers.push(super::convert::header(&at));
     }
+    headers.reverse();
     Ok(headers)
 }

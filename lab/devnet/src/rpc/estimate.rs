@@ -5,10 +5,11 @@ use super::{
     answer::heavy,
     call::{Session, halt_text},
     fail::{Args, Fail},
+    simulate_types::Overrides,
 };
 use alloy_eips::{BlockId, BlockNumberOrTag, eip7825::MAX_TX_GAS_LIMIT_OSAKA};
 use alloy_primitives::{U64, U256};
-use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest, state::StateOverride};
+use alloy_rpc_types_eth::{TransactionRequest, state::StateOverride};
 use jsonrpsee::core::{RegisterMethodError, server::RpcModule};
 use revm::{
     Database,
@@ -29,7 +30,7 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
 
 fn estimate(rpc: &Rpc, args: &mut Args) -> Result<u64, Fail> {
     let (request, id): (TransactionRequest, Option<BlockId>) = (args.next()?, args.optional()?);
-    let (state, block): (Option<StateOverride>, Option<BlockOverrides>) = (args.optional()?, args.optional()?);
+    let (state, block): (Option<StateOverride>, Option<Overrides>) = (args.optional()?, args.optional()?);
     args.end()?;
     let mut session = Session::at(rpc, Some(id.unwrap_or(BlockId::Number(BlockNumberOrTag::Latest))))?;
     session.override_with(state, block)?;
@@ -38,7 +39,7 @@ fn estimate(rpc: &Rpc, args: &mut Args) -> Result<u64, Fail> {
         Some(gas) if gas >= TRANSFER => gas,
         _ => session.env.block_env.gas_limit,
     };
-    let tx = session.tx(request, u64::MAX)?;
+    let tx = session.tx(&request, u64::MAX)?;
     high = affordable(&mut session, &tx, high)?.min(MAX_TX_GAS_LIMIT_OSAKA).min(cap);
     if is_plain_transfer(&mut session, &tx)? && try_with(&mut session, &tx, TRANSFER)?.fits {
         return Ok(TRANSFER);
@@ -101,11 +102,9 @@ impl Session {
     /// Runs a message; a limit below what it costs to begin is told apart.
     #[allow(clippy::type_complexity)]
     fn run_classified(&mut self, tx: TxEnv) -> Result<Result<ExecutionResult, bool>, Fail> {
-        use alloy_evm::{Evm, eth::EthEvmBuilder};
         use revm::context_interface::result::EVMError;
         let (shown, base_fee) = (tx.clone(), self.env.block_env.basefee);
-        let mut evm = EthEvmBuilder::new(&mut self.db, self.env.clone()).build();
-        match evm.transact_raw(tx) {
+        match self.run_raw(tx) {
             Ok(outcome) => Ok(Ok(outcome.result)),
             Err(EVMError::Transaction(
                 InvalidTransaction::CallGasCostMoreThanGasLimit { .. }

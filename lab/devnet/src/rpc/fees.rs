@@ -32,6 +32,9 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
         let base = rpc.execution.head().header().base_fee_per_gas.unwrap_or_default();
         Ok(U256::from(rpc.suggested_tip() + u128::from(base)))
     })?;
+    quick(m, "eth_baseFee", |rpc, _| {
+        Ok(U256::from(rpc.execution.spec().next_base_fee(rpc.execution.head().header())))
+    })?;
     quick(m, "eth_blobBaseFee", |rpc, _| Ok(U256::from(rpc.execution.spec().blob_fee(rpc.execution.head().header()))))?;
     heavy(m, "eth_feeHistory", fee_history)
 }
@@ -101,7 +104,7 @@ fn check_percentiles(percentiles: &[f64]) -> Result<(), Fail> {
         return Err(Fail::new(format!("invalid reward percentile: over the query limit {MAX_PERCENTILES}")));
     }
     if let Some(p) = percentiles.iter().find(|p| !(0.0..=100.0).contains(*p)) {
-        return Err(Fail::new(format!("invalid reward percentile: {p}")));
+        return Err(Fail::new(format!("invalid reward percentile: {p:.6}")));
     }
     for (i, (a, b)) in percentiles.iter().zip(percentiles.iter().skip(1)).enumerate() {
         if a >= b {

@@ -8,6 +8,7 @@ use super::{
     logs::matching,
 };
 use crate::execution::ChainEvent;
+use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{B256, U256};
 use alloy_rpc_types_eth::Filter;
 use jsonrpsee::core::{RegisterMethodError, server::RpcModule};
@@ -47,6 +48,12 @@ pub(crate) struct Filters(Mutex<HashMap<U256, Open>>);
 pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError> {
     quick(m, "eth_newFilter", |rpc, args| {
         let filter: Filter = args.next()?;
+        let pending = Some(BlockNumberOrTag::Pending);
+        if filter.block_option.get_from_block().copied() == pending
+            || filter.block_option.get_to_block().copied() == pending
+        {
+            return Err(Fail::params("pending logs are not supported"));
+        }
         Ok(rpc.open(Kind::Logs(Box::new(filter))))
     })?;
     quick(m, "eth_newBlockFilter", |rpc, _| Ok(rpc.open(Kind::Blocks)))?;

@@ -31,8 +31,17 @@ impl Rpc {
             BlockId::Hash(h) if self.execution.block_by_hash(h.block_hash).is_some() => {
                 Fail::new("hash is not currently canonical")
             }
-            _ => Fail::new("header not found"),
+            BlockId::Hash(_) => Fail::new("header for hash not found"),
+            BlockId::Number(_) => Fail::new("header not found"),
         })
+    }
+
+    /// The same, where `pending` is the block that the pool would make.
+    pub(crate) fn need_state(&self, id: Option<BlockId>) -> Result<Arc<Block>, Fail> {
+        match id {
+            Some(BlockId::Number(BlockNumberOrTag::Pending)) => self.pending(),
+            id => self.need_block(id),
+        }
     }
 
     /// What the EVM reads on top of a block.

@@ -15,6 +15,8 @@ mod filters;
 mod ids;
 mod logs;
 mod net;
+mod pending;
+mod precompiles;
 mod pubsub;
 mod send;
 mod simulate;
@@ -130,6 +132,7 @@ pub(crate) struct Rpc {
     pub(crate) execution: Execution,
     pub(crate) config: RpcConfig,
     pub(crate) filters: filters::Filters,
+    pub(crate) pending: pending::Pending,
     heavy: Arc<Semaphore>,
 }
 
@@ -174,7 +177,8 @@ pub async fn serve(execution: Execution, config: RpcConfig) -> Result<RpcServer,
 
 fn module(execution: Execution, config: RpcConfig) -> Result<RpcModule<Rpc>, RegisterMethodError> {
     let heavy = Arc::new(Semaphore::new(config.heavy_calls));
-    let mut module = RpcModule::new(Rpc { execution, config, filters: filters::Filters::default(), heavy });
+    let mut module =
+        RpcModule::new(Rpc { execution, config, filters: Default::default(), pending: Default::default(), heavy });
     chain::register(&mut module)?;
     state::register(&mut module)?;
     call::register(&mut module)?;

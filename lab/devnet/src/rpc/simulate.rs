@@ -5,12 +5,13 @@
 use super::{
     Rpc,
     answer::heavy,
-    call::{halt_text, refuse_moved_precompiles},
+    call::halt_text,
     convert,
     fail::{Args, Fail},
-    simulate_types::{Overrides, Payload, SimBlock, message},
+    precompiles::Precompiles,
+    simulate_types::{Overrides, Payload, SimBlock, message, unsigned},
 };
-use crate::execution::{Ancestors, Block, Codes, ExecError, Executor, Rejected, StateView, Tx, assemble};
+use crate::execution::{Ancestors, Block, Codes, ExecError, Executor, Rejected, StateView, Tx, assemble_as};
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, proofs};
 use alloy_eips::{BlockId, eip4895::Withdrawal, eip7825::MAX_TX_GAS_LIMIT_OSAKA};
 use alloy_evm::{EvmEnv, overrides::apply_state_overrides};
@@ -108,10 +109,11 @@ impl Simulation<'_> {
         let env = self.env(&header, &overrides);
         let blob_fee = env.block_env.blob_excess_gas_and_price.map_or(0, |b| b.blob_gasprice);
         let state = block.state_overrides.unwrap_or_default();
-        refuse_moved_precompiles(&state)?;
+        let precompiles = Precompiles::overridden(&state)?;
         let spec = self.rpc.execution.spec();
         let (view, trace) = (self.view.clone(), self.payload.trace_transfers);
         let prepare = |db: &mut _| override_state(state, db);
+        let prepare = (prepare, |map: &mut _| precompiles.apply(map));
         let mut run = Executor::start_with(spec, view, (&header, env), withdrawals.clone(), trace, prepare)?;
         let mut done = Vec::new();
         for (index, call) in block.calls.into_iter().enumerate() {
@@ -126,7 +128,9 @@ impl Simulation<'_> {
         run.new_codes.iter().for_each(|(hash, code)| self.view.codes.insert(*hash, code.clone()));
         let txs: Vec<Tx> = done.iter().map(|(tx, _)| tx.clone()).collect();
         let state = run.state.clone();
-        let block = assemble(header, withdrawals, txs, run);
+        let root = tandem_trie::ordered::root(txs.iter().map(|tx| unsigned(tx.inner())));
+        let root = root.map_err(|e| Fail::coded(-32603, e.to_string()))?;
+        let block = assemble_as(header, withdrawals, (txs, root), run);
         self.advance(&block, state);
         Ok(self.show(&block, done.into_iter().map(|(_, result)| result)))
     }

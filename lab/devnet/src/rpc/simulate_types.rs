@@ -2,11 +2,16 @@
 
 use super::fail::Fail;
 use crate::execution::Tx;
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEip4844, TxEip4844Variant, TxEip7702, TxEnvelope, TxLegacy};
-use alloy_eips::eip4895::Withdrawal;
-use alloy_primitives::{Address, B256, Signature, TxKind, U64, U256};
+use alloy_consensus::{
+    SignableTransaction, Signed, TxEip1559, TxEip4844, TxEip4844Variant, TxEip7702, TxEnvelope, TxLegacy,
+};
+use alloy_eips::{eip2718::Encodable2718, eip4895::Withdrawal};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U64, U256, keccak256};
 use alloy_rpc_types_eth::{TransactionRequest, state::StateOverride};
-use revm::{context::TxEnv, context_interface::either::Either};
+use revm::{
+    context::{BlockEnv, TxEnv},
+    context_interface::{block::BlobExcessGasAndPrice, either::Either},
+};
 use serde::Deserialize;
 
 /// The whole request.
@@ -54,6 +59,34 @@ pub(super) struct Overrides {
     pub(super) withdrawals: Option<Vec<Withdrawal>>,
 }
 
+impl Overrides {
+    /// Changes the environment of a call, which has neither a beacon root nor withdrawals.
+    ///
+    /// # Errors
+    /// geth's words for these two.
+    pub(super) fn apply(self, env: &mut BlockEnv) -> Result<(), Fail> {
+        for (given, name) in [(self.beacon_root.is_some(), "beaconRoot"), (self.withdrawals.is_some(), "withdrawals")] {
+            if given {
+                let text = format!("block override \"{name}\" is not supported for this RPC method");
+                return Err(Fail::new(text));
+            }
+        }
+        env.number = self.number.unwrap_or(env.number);
+        env.difficulty = self.difficulty.unwrap_or(env.difficulty);
+        env.timestamp = self.time.map_or(env.timestamp, |t| U256::from(t.to::<u64>()));
+        env.gas_limit = self.gas_limit.map_or(env.gas_limit, |g| g.to());
+        env.beneficiary = self.fee_recipient.unwrap_or(env.beneficiary);
+        env.prevrandao = self.prev_randao.or(env.prevrandao);
+        env.basefee = self.base_fee_per_gas.map_or(env.basefee, |f| f.saturating_to());
+        if let Some(price) = self.blob_base_fee {
+            let excess_blob_gas = env.blob_excess_gas_and_price.map_or(0, |b| b.excess_blob_gas);
+            let blob_gasprice = price.saturating_to();
+            env.blob_excess_gas_and_price = Some(BlobExcessGasAndPrice { excess_blob_gas, blob_gasprice });
+        }
+        Ok(())
+    }
+}
+
 /// A call as it runs, and the unsigned transaction that the block shows for it.
 pub(super) struct Message {
     pub(super) env: TxEnv,
@@ -91,7 +124,7 @@ pub(super) fn message(request: TransactionRequest, chain_id: u64, blob_fee: u128
 }
 
 /// The type under which a request runs.
-fn run_type(request: &TransactionRequest) -> u8 {
+pub(super) fn run_type(request: &TransactionRequest) -> u8 {
     match request {
         r if r.authorization_list.is_some() => 4,
         r if r.blob_versioned_hashes.is_some() => 3,
@@ -101,6 +134,19 @@ fn run_type(request: &TransactionRequest) -> u8 {
     }
 }
 
+/// The bytes of a transaction that nobody signed. A legacy one has a `v` of 0 then, as no signed one has.
+pub(super) fn unsigned(tx: &TxEnvelope) -> Bytes {
+    match tx {
+        TxEnvelope::Legacy(legacy) => unsigned_legacy(legacy.tx()).into(),
+        other => other.encoded_2718().into(),
+    }
+}
+
+fn unsigned_legacy(tx: &TxLegacy) -> Vec<u8> {
+    // What is signed ends in the chain's id and two zeros: with an id of 0 it is three zeros for v, r, s.
+    TxLegacy { chain_id: Some(0), ..tx.clone() }.encoded_for_signing()
+}
+
 fn shown(request: &TransactionRequest, env: &TxEnv) -> Result<TxEnvelope, Fail> {
     let (chain_id, nonce, gas_limit) = (env.chain_id.unwrap_or_default(), env.nonce, env.gas_limit);
     let (max_fee_per_gas, max_priority_fee_per_gas) = (env.gas_price, env.gas_priority_fee.unwrap_or_default());
@@ -108,7 +154,8 @@ fn shown(request: &TransactionRequest, env: &TxEnv) -> Result<TxEnvelope, Fail> 
     let called = || to.to().copied().ok_or_else(|| Fail::params("missing \"to\" in a blob or set-code transaction"));
     Ok(if request.gas_price.is_some() {
         let tx = TxLegacy { chain_id: None, nonce, gas_price: env.gas_price, gas_limit, to, value, input };
-        tx.into_signed(UNSIGNED).into()
+        let hash = keccak256(unsigned_legacy(&tx));
+        Signed::new_unchecked(tx, UNSIGNED, hash).into()
     } else if let Some(authorization_list) = request.authorization_list.clone() {
         let (to, m, p) = (called()?, max_fee_per_gas, max_priority_fee_per_gas);
         let tx = TxEip7702 {

@@ -2,9 +2,10 @@
 
 use super::{
     Rpc,
-    answer::quick,
+    answer::pendable,
     fail::{Args, Fail},
 };
+use crate::execution::StateView;
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
@@ -16,12 +17,13 @@ use tandem_trie::{Account, KECCAK_EMPTY};
 const MAX_PROOF_SLOTS: usize = 1024;
 
 pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError> {
-    quick(m, "eth_getBalance", |rpc, args| Ok(account(rpc, args)?.1.map_or(U256::ZERO, |a| a.balance)))?;
-    quick(m, "eth_getCode", |rpc, args| {
-        let hash = account(rpc, args)?.1.map_or(KECCAK_EMPTY, |a| a.code_hash);
-        Ok(rpc.code(hash))
+    pendable(m, "eth_getBalance", |rpc, args| Ok(account(rpc, args)?.1.map_or(U256::ZERO, |a| a.balance)))?;
+    pendable(m, "eth_getCode", |rpc, args| {
+        let (view, account) = account(rpc, args)?;
+        let code = view.codes.get(&account.map_or(KECCAK_EMPTY, |a| a.code_hash));
+        Ok(code.map(|c| c.original_bytes()).unwrap_or_default())
     })?;
-    quick(m, "eth_getTransactionCount", |rpc, args| {
+    pendable(m, "eth_getTransactionCount", |rpc, args| {
         let (address, id): (Address, Option<BlockId>) = (args.next()?, args.optional()?);
         if id == Some(BlockId::Number(BlockNumberOrTag::Pending)) {
             return Ok(U64::from(rpc.execution.pool().next_nonce(address)));
@@ -29,18 +31,18 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
         let block = rpc.need_block(id)?;
         Ok(U64::from(rpc.view(&block)?.state.account(address)?.map_or(0, |a| a.nonce)))
     })?;
-    quick(m, "eth_getStorageAt", |rpc, args| {
+    pendable(m, "eth_getStorageAt", |rpc, args| {
         let (address, slot, id): (Address, JsonStorageKey, Option<BlockId>) =
             (args.next()?, args.next()?, args.optional()?);
-        let block = rpc.need_block(id)?;
+        let block = rpc.need_state(id)?;
         Ok(B256::from(rpc.view(&block)?.state.slot(address, slot.as_b256())?))
     })?;
-    quick(m, "eth_getProof", |rpc, args| {
+    pendable(m, "eth_getProof", |rpc, args| {
         let (address, slots, id): (Address, Vec<JsonStorageKey>, Option<BlockId>) =
             (args.next()?, args.next()?, args.optional()?);
         proof(rpc, address, &slots, id)
     })?;
-    quick(m, "eth_getAccount", |rpc, args| {
+    pendable(m, "eth_getAccount", |rpc, args| {
         let found = account(rpc, args)?.1;
         Ok(found.map(|a| alloy_rpc_types_eth::Account {
             balance: a.balance,
@@ -51,11 +53,14 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
     })
 }
 
-fn account(rpc: &Rpc, args: &mut Args) -> Result<(Address, Option<Account>), Fail> {
+/// An account, and the state that it is in.
+fn account(rpc: &Rpc, args: &mut Args) -> Result<(StateView, Option<Account>), Fail> {
     let (address, id): (Address, Option<BlockId>) = (args.next()?, args.optional()?);
     args.end()?;
-    let block = rpc.need_block(id)?;
-    Ok((address, rpc.view(&block)?.state.account(address)?.cloned()))
+    let block = rpc.need_state(id)?;
+    let view = rpc.view(&block)?;
+    let account = view.state.account(address)?.cloned();
+    Ok((view, account))
 }
 
 fn proof(
@@ -67,7 +72,7 @@ fn proof(
     if slots.len() > MAX_PROOF_SLOTS {
         return Err(Fail::params(format!("too many keys (max {MAX_PROOF_SLOTS})")));
     }
-    let block = rpc.need_block(id)?;
+    let block = rpc.need_state(id)?;
     let keys: Vec<B256> = slots.iter().map(JsonStorageKey::as_b256).collect();
     let proof = rpc.view(&block)?.state.prove(address, &keys)?;
     let of = proof.account.as_ref();

@@ -13,9 +13,13 @@ use alloy_rpc_types_engine::{ExecutionPayloadV3, PayloadAttributes, PayloadStatu
 use jsonrpsee::core::{RegisterMethodError, server::RpcModule};
 
 pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError> {
-    heavy(m, "testing_buildBlockV1", |rpc, args| Ok(build(rpc, args)?.0.envelope()))?;
+    // geth builds on its head only; the devnet on any block that it knows.
+    heavy(m, "testing_buildBlockV1", |rpc, args| {
+        let parent: B256 = args.next()?;
+        Ok(build(rpc, parent, args)?.0.envelope())
+    })?;
     heavy(m, "testing_commitBlockV1", |rpc, args| {
-        let (built, root) = build(rpc, args)?;
+        let (built, root) = build(rpc, rpc.execution.head().hash, args)?;
         let status = rpc.execution.import(&built.payload(), root, &built.block.requests);
         if !status.is_valid() {
             return Err(Fail::new(format!("the built block is not valid: {status}")));
@@ -28,9 +32,9 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
     heavy(m, "engine_newPayloadV4", new_payload)
 }
 
-/// A parent, attributes, and the transactions: a list is exactly these, `null` the pool's best.
-fn build(rpc: &Rpc, args: &mut Args) -> Result<(Built, B256), Fail> {
-    let (parent, attributes): (B256, PayloadAttributes) = (args.next()?, args.next()?);
+/// Attributes, the transactions (a list is exactly these, `null` the pool's best), and extra data.
+fn build(rpc: &Rpc, parent: B256, args: &mut Args) -> Result<(Built, B256), Fail> {
+    let attributes: PayloadAttributes = args.next()?;
     let (txs, extra): (Option<Vec<Bytes>>, Option<Bytes>) = (args.optional()?, args.optional()?);
     args.end()?;
     let fill = txs.map_or(Fill::FromPool { first: Vec::new() }, Fill::Exactly);

@@ -48,7 +48,13 @@ impl Rpc {
                 format!("the pool holds more than {MAX_SHOWN} transactions: ask by sender"),
             ));
         }
-        Ok(pool.content(of))
+        let mut content = pool.content(of);
+        // As in geth, where blobs have a pool of their own that is counted but not shown.
+        for by in [&mut content.pending, &mut content.queued] {
+            by.values_mut().for_each(|txs| txs.retain(|_, tx| tx.sidecar.is_none()));
+            by.retain(|_, txs| !txs.is_empty());
+        }
+        Ok(content)
     }
 }
 

@@ -4,9 +4,12 @@ use super::{PoolTx, Queue, TxPool};
 use crate::execution::{DecodedTx, PoolError, Shortage};
 use alloy_consensus::Transaction;
 use alloy_eips::{eip2718::Encodable2718, eip4844::BYTES_PER_BLOB};
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 use std::sync::Arc;
 use tandem_trie::KECCAK_EMPTY;
+
+/// Blob transactions of one sender: geth's.
+const BLOBS_PER_SENDER: usize = 16;
 
 /// A transaction entered.
 #[derive(Debug)]
@@ -57,6 +60,7 @@ impl TxPool {
             size: decoded.tx.encode_2718_len() + blobs,
             cost: cost(decoded.tx.inner()),
             arrived: self.arrivals,
+            authorities: authorities(decoded.tx.inner()),
             tx: decoded.tx,
             sidecar: decoded.sidecar,
         })
@@ -65,6 +69,7 @@ impl TxPool {
     pub(super) fn insert(&mut self, tx: Arc<PoolTx>, state_nonce: u64) {
         self.bytes += tx.size;
         self.by_hash.insert(tx.hash, tx.clone());
+        tx.authorities.iter().for_each(|a| *self.authorising.entry(*a).or_default() += 1);
         let queue = self.senders.entry(tx.sender()).or_default();
         queue.nonce = state_nonce;
         queue.txs.insert(tx.tx.nonce(), tx);
@@ -75,11 +80,12 @@ impl TxPool {
         if nonce < next {
             return Err(PoolError::NonceTooLow { next, nonce });
         }
-        let pooled_next = self.next_nonce(tx.sender());
+        // Blobs leave no gap among themselves; an account's other transactions do not count.
+        let with_blobs = self.senders.get(&tx.sender()).is_some_and(Queue::has_blobs);
+        let pooled_next = if with_blobs { self.next_nonce(tx.sender()) } else { next };
         if tx.sidecar.is_some() && nonce > pooled_next {
             return Err(PoolError::NonceTooHigh { next: pooled_next, nonce });
         }
-        self.check_code(tx, account, nonce)?;
         let (balance, cost) = (account.balance, tx.cost);
         let short = |queued| Err(PoolError::Funds(Box::new(Shortage { balance, queued, cost })));
         if balance < cost {
@@ -87,16 +93,51 @@ impl TxPool {
         }
         let others = self.senders.get(&tx.sender()).into_iter().flat_map(Queue::pending);
         let queued = others.filter(|t| t.tx.nonce() != nonce).fold(U256::ZERO, |sum, t| sum.saturating_add(t.cost));
-        if balance < queued.saturating_add(cost) { short(queued) } else { Ok(()) }
+        if balance < queued.saturating_add(cost) {
+            return short(queued);
+        }
+        self.check_delegation(tx, account)?;
+        self.check_authorities(tx)?;
+        self.check_kind(tx)
     }
 
-    /// A sender with code can send only if the code is a delegation, and only one at a time.
-    fn check_code(&self, tx: &PoolTx, account: &tandem_trie::Account, nonce: u64) -> Result<(), PoolError> {
-        if account.code_hash == KECCAK_EMPTY {
+    /// A sender that delegated, or is about to, has one transaction at a time, and none behind a gap.
+    fn check_delegation(&self, tx: &PoolTx, account: &tandem_trie::Account) -> Result<(), PoolError> {
+        if account.code_hash == KECCAK_EMPTY && !self.authorising.contains_key(&tx.sender()) {
             return Ok(());
         }
-        let one = self.senders.get(&tx.sender()).is_none_or(|q| q.txs.keys().all(|n| *n == nonce));
-        if one && nonce == account.nonce { Ok(()) } else { Err(PoolError::InFlightLimit) }
+        let nonce = tx.tx.nonce();
+        let pending = || self.senders.get(&tx.sender()).into_iter().flat_map(Queue::pending);
+        match pending().next() {
+            None if nonce == account.nonce => Ok(()),
+            None => Err(PoolError::DelegatedGap),
+            Some(_) if pending().any(|t| t.tx.nonce() == nonce) => Ok(()),
+            Some(_) => Err(PoolError::InFlightLimit),
+        }
+    }
+
+    /// Whoever authorises something may have one transaction waiting, and none with blobs.
+    fn check_authorities(&self, tx: &PoolTx) -> Result<(), PoolError> {
+        for authority in &tx.authorities {
+            let Some(queue) = self.senders.get(authority) else { continue };
+            if queue.txs.len() > 1 || queue.has_blobs() {
+                return Err(PoolError::AuthorityReserved);
+            }
+        }
+        Ok(())
+    }
+
+    /// An account has transactions with blobs waiting, or without, but not both.
+    fn check_kind(&self, tx: &PoolTx) -> Result<(), PoolError> {
+        let Some(queue) = self.senders.get(&tx.sender()) else { return Ok(()) };
+        if queue.has_blobs() != tx.sidecar.is_some() {
+            return Err(PoolError::Reserved);
+        }
+        let new = !queue.txs.contains_key(&tx.tx.nonce());
+        if new && tx.sidecar.is_some() && queue.txs.len() >= BLOBS_PER_SENDER {
+            return Err(PoolError::AccountLimit { pooled: queue.txs.len() });
+        }
+        Ok(())
     }
 
     fn check_replacement(&self, tx: &PoolTx, old: &PoolTx) -> Result<(), PoolError> {
@@ -105,9 +146,8 @@ impl TxPool {
         let tip = |t: &PoolTx| t.tx.max_priority_fee_per_gas().unwrap_or_else(|| t.tx.max_fee_per_gas());
         let blob = |t: &PoolTx| t.tx.max_fee_per_blob_gas().unwrap_or_default();
         let pays = enough(tx.tx.max_fee_per_gas(), old.tx.max_fee_per_gas()) && enough(tip(tx), tip(old));
-        let same_kind = tx.sidecar.is_some() == old.sidecar.is_some();
         let pays_blobs = tx.sidecar.is_none() || enough(blob(tx), blob(old));
-        if same_kind && pays && pays_blobs { Ok(()) } else { Err(PoolError::ReplacementUnderpriced) }
+        if pays && pays_blobs { Ok(()) } else { Err(PoolError::ReplacementUnderpriced) }
     }
 
     fn check_room(&self, tx: &PoolTx) -> Result<(), PoolError> {
@@ -118,6 +158,12 @@ impl TxPool {
         let full = self.len() >= self.config.transactions || self.bytes.saturating_add(tx.size) > self.config.bytes;
         if full { Err(PoolError::Full) } else { Ok(()) }
     }
+}
+
+/// Who signed the authorizations, the unreadable ones left out.
+fn authorities(tx: &impl Transaction) -> Vec<Address> {
+    let list = tx.authorization_list().unwrap_or_default();
+    list.iter().filter_map(|a| a.recover_authority().ok()).collect()
 }
 
 /// The most that a transaction can cost: gas, value and blobs at their caps.

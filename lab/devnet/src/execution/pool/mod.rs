@@ -6,9 +6,9 @@ mod check;
 mod heads;
 
 use super::{Block, OsakaSpec, Tx};
-use alloy_consensus::Transaction;
-use alloy_eips::eip7594::BlobTransactionSidecarEip7594;
-use alloy_primitives::{Address, B256, U256, map::HashMap};
+use alloy_consensus::{EthereumTxEnvelope, Signed, Transaction, TxEip4844WithSidecar, TxEnvelope};
+use alloy_eips::{eip2718::Encodable2718, eip7594::BlobTransactionSidecarEip7594};
+use alloy_primitives::{Address, B256, Bytes, U256, map::HashMap};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -64,12 +64,24 @@ pub struct PoolTx {
     pub size: usize,
     /// The most it can cost, in wei.
     pub cost: U256,
+    /// Whose authorizations it carries (EIP-7702).
+    pub authorities: Vec<Address>,
 }
 
 impl PoolTx {
     /// Its sender.
     pub const fn sender(&self) -> Address {
         self.tx.signer()
+    }
+
+    /// Its bytes as they go over the network: blobs with their sidecar.
+    pub fn network(&self) -> Bytes {
+        let TxEnvelope::Eip4844(signed) = self.tx.inner() else { return self.tx.encoded_2718().into() };
+        let Some(sidecar) = &self.sidecar else { return self.tx.encoded_2718().into() };
+        let (tx, signature, hash) = (signed.tx().tx().clone(), *signed.signature(), *signed.hash());
+        let whole = TxEip4844WithSidecar::from_tx_and_sidecar(tx, BlobTransactionSidecarEip7594::clone(sidecar));
+        let signed = Signed::new_unchecked(whole, signature, hash);
+        EthereumTxEnvelope::<TxEip4844WithSidecar<_>>::Eip4844(signed).encoded_2718().into()
     }
 
     /// What it pays the fee recipient per gas under a base fee, if it pays the base fee.
@@ -110,6 +122,11 @@ impl Queue {
         self.txs.range(self.nonce..).zip(self.nonce..).take_while(|((n, _), at)| *n == at).map(|((_, tx), _)| tx)
     }
 
+    /// Whether its transactions carry blobs: all of them do, or none.
+    fn has_blobs(&self) -> bool {
+        self.txs.values().next().is_some_and(|t| t.sidecar.is_some())
+    }
+
     fn next_nonce(&self) -> u64 {
         self.nonce + self.pending().count() as u64
     }
@@ -126,6 +143,8 @@ pub struct TxPool {
     head: Head,
     senders: HashMap<Address, Queue>,
     by_hash: HashMap<B256, Arc<PoolTx>>,
+    /// In how many waiting transactions an account authorises something.
+    authorising: HashMap<Address, usize>,
     bytes: usize,
     arrivals: u64,
     /// Sidecars of included blob transactions, the oldest first.
@@ -149,10 +168,16 @@ impl TxPool {
             head,
             senders: HashMap::default(),
             by_hash: HashMap::default(),
+            authorising: HashMap::default(),
             bytes: 0,
             arrivals: 0,
             limbo: VecDeque::new(),
         }
+    }
+
+    /// Another one whenever what waits has changed, as long as the head is the same.
+    pub fn version(&self) -> (u64, usize) {
+        (self.arrivals, self.by_hash.len())
     }
 
     /// How many transactions wait.
@@ -206,6 +231,14 @@ impl TxPool {
             self.senders.remove(&sender);
         }
         self.by_hash.remove(&tx.hash);
+        for authority in &tx.authorities {
+            if let Some(count) = self.authorising.get_mut(authority) {
+                *count -= 1;
+                if *count == 0 {
+                    self.authorising.remove(authority);
+                }
+            }
+        }
         self.bytes = self.bytes.saturating_sub(tx.size);
         Some(tx)
     }
