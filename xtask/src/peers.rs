@@ -44,8 +44,32 @@ pub fn all() -> Vec<Peer> {
             needed_by: "the dashboard's browser test",
             cost: "about 10 MB from npm, 10 seconds",
             place: cache::npm(),
-            present: || cache::npm().join("node_modules/playwright-core/package.json").exists(),
-            install: install_playwright,
+            present: || has_package("playwright-core"),
+            install: || npm(&["playwright-core@1.65"]),
+        },
+        Peer {
+            name: "geth 1.17.8",
+            needed_by: "the interop tests",
+            cost: "built by Go, about 60 MB (1.5 GB while it builds), 3–6 minutes on two cores",
+            place: cache::tools(),
+            present: || run::exists(geth()),
+            install: install_geth,
+        },
+        Peer {
+            name: "foundry 1.7.1, solc",
+            needed_by: "the interop tests",
+            cost: "about 150 MB from npm, 20 seconds",
+            place: cache::npm(),
+            present: || run::exists(npm_program("cast")) && run::exists(npm_program("forge")) && has_package("solc"),
+            install: || npm(&["@foundry-rs/cast@1.7.1", "@foundry-rs/forge@1.7.1", "solc@0.8.37"]),
+        },
+        Peer {
+            name: "viem 2",
+            needed_by: "the interop tests",
+            cost: "about 85 MB from npm, 20 seconds",
+            place: cache::npm(),
+            present: || has_package("viem"),
+            install: || npm(&["viem@2.57.20"]),
         },
         Peer {
             name: "cargo-deny",
@@ -95,7 +119,15 @@ fn install_chromium() -> Result<()> {
     apt(&["install", "-y", "-qq", "--no-install-recommends", "chromium"])
 }
 
-fn install_playwright() -> Result<()> {
+fn has_package(name: &str) -> bool {
+    cache::npm().join("node_modules").join(name).join("package.json").exists()
+}
+
+fn npm_program(name: &str) -> PathBuf {
+    cache::npm().join("node_modules/.bin").join(name)
+}
+
+fn npm(packages: &[&str]) -> Result<()> {
     let dir = cache::npm();
     std::fs::create_dir_all(&dir)?;
     run::run(
@@ -103,8 +135,31 @@ fn install_playwright() -> Result<()> {
         Command::new("npm")
             .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
             .arg(&dir)
-            .arg("playwright-core@1.65"),
+            .args(packages),
     )
+}
+
+/// The path of the execution client that the interop tests start.
+pub fn geth() -> PathBuf {
+    cache::tools().join("bin/geth")
+}
+
+fn install_geth() -> Result<()> {
+    // Go's own caches stay out of the user's, and go when it is built: they are 20 times its size.
+    let (modules, build) = (cache::dir().join("go"), cache::dir().join("go-build"));
+    run::run(
+        "go install",
+        Command::new("go")
+            .args(["install", "-modcacherw", "github.com/ethereum/go-ethereum/cmd/geth@v1.17.8"])
+            .env("GOBIN", cache::tools().join("bin"))
+            .env("GOPATH", &modules)
+            .env("GOCACHE", &build),
+    )
+    .context("is Go 1.24 or newer installed?")?;
+    for dir in [modules, build] {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+    }
+    Ok(())
 }
 
 fn install_deny() -> Result<()> {

@@ -10,7 +10,8 @@ pub struct Args {
     /// A test whose packages are missing fails instead of being named as not run.
     #[arg(long)]
     ci: bool,
-    /// Only the stages whose name begins so: format, lint, house, licences, unit, docs, kill, demo, browser.
+    /// Only the stages whose name begins so: format, lint, house, licences, unit, docs, interop, kill, demo,
+    /// browser.
     #[arg(long, value_name = "STAGE")]
     only: Option<String>,
     /// Kill rounds against the real process.
@@ -41,6 +42,7 @@ pub fn run(args: &Args) -> Result<()> {
         ("licences", Box::new(licences)),
         ("unit", Box::new(|| outcome(cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])))),
         ("docs", Box::new(|| outcome(docs()))),
+        ("interop", Box::new(interop)),
         (
             "kill",
             Box::new({
@@ -153,11 +155,32 @@ fn demo() -> Result<()> {
     run::run("demo", Command::new(tandem).args(["lab", "demo"]))
 }
 
-fn browser() -> Outcome {
+/// The devnet against other software: what geth, foundry and viem say to it.
+fn interop() -> Outcome {
+    if let Some(missing) = missing("interop") {
+        return missing;
+    }
+    let mut c = run::cargo();
+    c.args(["test", "--package", "tandem-devnet", "--test", "interop", "--", "--ignored", "--nocapture"])
+        // Each starts servers of its own, and most a geth: one after the other on two cores.
+        .arg("--test-threads=1")
+        .env("TANDEM_GETH", peers::geth())
+        .env("TANDEM_NPM", cache::npm());
+    outcome(run::run("interop", &mut c))
+}
+
+/// That a stage is not run, where software that it needs is missing.
+fn missing(stage: &str) -> Option<Outcome> {
+    let all = peers::all();
     let missing: Vec<&str> =
-        peers::all().iter().filter(|p| p.needed_by.contains("browser") && !p.is_present()).map(|p| p.name).collect();
-    if !missing.is_empty() {
-        return Outcome::NotRun(format!("{} missing; `cargo xtask peers` installs it", missing.join(" and ")));
+        all.iter().filter(|p| p.needed_by.contains(stage) && !p.is_present()).map(|p| p.name).collect();
+    let text = || format!("{} missing; `cargo xtask peers` installs it", missing.join(" and "));
+    (!missing.is_empty()).then(|| Outcome::NotRun(text()))
+}
+
+fn browser() -> Outcome {
+    if let Some(missing) = missing("browser") {
+        return missing;
     }
     outcome(build::tandem(false).and_then(|tandem| {
         let mut c = Command::new(tandem);
