@@ -42,6 +42,10 @@ pub fn trace_block(
     options: &GethDebugTracingOptions,
     only: Option<usize>,
 ) -> Result<Vec<(B256, Value)>, TraceError> {
+    if txs.is_empty() {
+        // No tracer is made then, in geth neither: bad options are not noticed.
+        return Ok(Vec::new());
+    }
     let (header, block_hash) = block;
     let tracer = |e: &dyn std::fmt::Display| TraceError::Tracer(e.to_string());
     let run = |e: &dyn std::fmt::Display| TraceError::Run(e.to_string());

@@ -163,6 +163,7 @@ const MAX_MODIFIED: u64 = 256;
 fn modified(rpc: &Rpc, from: Arc<Block>, to: Option<Arc<Block>>) -> Result<Vec<Address>, Fail> {
     let (from, to) = match to {
         Some(to) => (from, to),
+        None if from.number() == 0 => return Err(Fail::new("block 0 has no parent")),
         None => (parent_of(rpc, &from)?, from),
     };
     if from.number() >= to.number() {
@@ -218,7 +219,7 @@ fn witness(rpc: &Rpc, block: &Block) -> Result<Value, Fail> {
     Ok(json!({ "headers": headers, "codes": codes, "state": nodes, "keys": null }))
 }
 
-/// The parent's header and those below it down to the lowest that was asked for.
+/// The parent's header and those below it down to the lowest that was asked for, in ascending order.
 fn headers(rpc: &Rpc, parent: &Arc<Block>, lowest: Option<u64>) -> Result<Vec<Header>, Fail> {
     let mut headers = vec![super::convert::header(parent)];
     let mut at = parent.clone();
@@ -226,5 +227,6 @@ fn headers(rpc: &Rpc, parent: &Arc<Block>, lowest: Option<u64>) -> Result<Vec<He
         at = parent_of(rpc, &at)?;
         headers.push(super::convert::header(&at));
     }
+    headers.reverse();
     Ok(headers)
 }
