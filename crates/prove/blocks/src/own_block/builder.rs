@@ -53,6 +53,12 @@ struct Failed {
 }
 
 impl Failed {
+    fn at(way: Made, error: BuildError) -> Self {
+        match way {
+            Made::Client => Self { client: Some(error), simulated: None },
+            Made::Simulated => Self { client: None, simulated: Some(error) },
+        }
+    }
     const fn by(&self, way: Made) -> Option<&BuildError> {
         match way {
             Made::Client => self.client.as_ref(),
@@ -160,8 +166,8 @@ impl BlockBuilder {
             return None;
         }
         // What can not be built without the doubtful ones either fails for another reason; and only the
-        // way that builds here can tell of a transaction.
-        let way = self.build(job, prefix(keep), by).await.ok()?.made;
+        // way that builds here can tell of a transaction. No VALID is needed for any of this.
+        let way = self.executed(job, prefix(keep), by).await.ok()?.made;
         let refused = |f: &Failed| f.by(way).is_some_and(BuildError::is_execution);
         if !refused(failed) {
             return None;
@@ -169,23 +175,30 @@ impl BlockBuilder {
         let (mut good, mut bad) = (keep, list.len());
         while bad - good > 1 {
             let middle = good + (bad - good) / 2;
-            match self.build(job, prefix(middle), by).await {
+            match self.executed(job, prefix(middle), by).await {
                 Ok(_) => good = middle,
                 Err(f) if refused(&f) => bad = middle,
                 Err(_) => return None,
             }
         }
-        match self.build(job, prefix(bad), by).await {
+        match self.executed(job, prefix(bad), by).await {
             Err(f) if refused(&f) => Some(bad - 1),
             _ => None,
         }
     }
 
-    /// One build: by the client where it can, else from a simulation.
+    /// One build that may be offered.
     async fn build(&self, job: &Job, txs: &[BlockTx], by: Instant) -> Result<Built, Failed> {
+        let built = self.executed(job, txs, by).await?;
+        let way = built.made;
+        self.confirmed(job, built, by).await.map_err(|e| Failed::at(way, e))
+    }
+
+    /// One build: by the client where it can, else from a simulation.
+    async fn executed(&self, job: &Job, txs: &[BlockTx], by: Instant) -> Result<Built, Failed> {
         let mut failed = Failed::default();
         if !self.no_testing.load(Ordering::Relaxed) {
-            match self.by_client(job, txs, by).await {
+            match client::build(self.rpc.as_ref(), job, txs, by).await {
                 Ok(built) => return Ok(built),
                 Err(e) => {
                     if e.is_missing() {
@@ -200,46 +213,37 @@ impl BlockBuilder {
                 }
             }
         }
-        match self.by_simulation(job, txs, by).await {
-            Ok(built) => Ok(built),
-            Err(e) => {
-                tracing::debug!(error = %e, "the simulation failed too");
-                failed.simulated = Some(e);
-                Err(failed)
-            }
-        }
+        let simulated = match self.validator {
+            Some(_) => simulate::build(self.rpc.as_ref(), job, txs, self.gas_cap, by).await,
+            // It could not be handed out.
+            None => Err(BuildError::Unchecked),
+        };
+        simulated.map_err(|e| {
+            tracing::debug!(error = %e, "the simulation failed too");
+            failed.simulated = Some(e);
+            failed
+        })
     }
 
-    async fn by_client(&self, job: &Job, txs: &[BlockTx], by: Instant) -> Result<Built, BuildError> {
-        let built = client::build(self.rpc.as_ref(), job, txs, by).await?;
-        let Some(v) = &self.validator else { return Ok(built) };
-        // The client has executed what it built: its silence here is no reason to break a promise, so
-        // it gets half of the time. Its word against the block is.
-        let wait = by.saturating_duration_since(Instant::now()) / 2;
-        match tokio::time::timeout(wait, v.is_valid(&built, job.attributes.parent_beacon_root)).await {
-            Ok(Ok(true)) => Ok(built),
-            Ok(Ok(false)) => Err(BuildError::Differs { field: "validity" }),
-            Ok(Err(why)) => {
-                tracing::warn!(why, "the engine endpoint does not answer; the client built the block itself");
-                Ok(built)
-            }
-            Err(_) => {
-                tracing::warn!("the engine endpoint does not answer in time; the client built the block itself");
-                Ok(built)
-            }
-        }
-    }
-
-    /// A simulation executes unsigned transactions: only the client's VALID to the real block counts.
-    async fn by_simulation(&self, job: &Job, txs: &[BlockTx], by: Instant) -> Result<Built, BuildError> {
-        let v = self.validator.as_ref().ok_or(BuildError::Unchecked)?;
-        let built = simulate::build(self.rpc.as_ref(), job, txs, self.gas_cap, by).await?;
+    /// The client's word on the block as it would be offered. A simulation executes unsigned
+    /// transactions: there only VALID counts. What the client built it has executed: its silence is no
+    /// reason to break a promise, so it gets half of the time; its word against the block is one.
+    async fn confirmed(&self, job: &Job, built: Built, by: Instant) -> Result<Built, BuildError> {
+        let Some(v) = &self.validator else {
+            return if built.made == Made::Client { Ok(built) } else { Err(BuildError::Unchecked) };
+        };
         let left = by.saturating_duration_since(Instant::now());
-        let asked = tokio::time::timeout(left, v.is_valid(&built, job.attributes.parent_beacon_root)).await;
+        let wait = if built.made == Made::Client { left / 2 } else { left };
         let silent = |why| BuildError::Node { method: "engine_newPayloadV4", why };
-        match asked.map_err(|_| BuildError::Deadline)?.map_err(silent)? {
-            true => Ok(built),
-            false => Err(BuildError::Differs { field: "validity" }),
+        let asked = tokio::time::timeout(wait, v.is_valid(&built, job.attributes.parent_beacon_root)).await;
+        match asked.map_err(|_| BuildError::Deadline).and_then(|said| said.map_err(silent)) {
+            Ok(true) => Ok(built),
+            Ok(false) => Err(BuildError::Differs { field: "validity" }),
+            Err(error) if built.made == Made::Client => {
+                tracing::warn!(%error, "no VALID to be had; the client built the block itself");
+                Ok(built)
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -344,7 +344,7 @@ mod tests {
     async fn a_type_one_transaction_runs_as_type_two_and_gets_its_own_receipt() {
         let access_list = TxEip2930 { chain_id: 1, gas_limit: 21_000, gas_price: 99, ..Default::default() };
         let type_one = block_tx(sign(access_list).into());
-        let built = run(&[type_one.clone()], 50_000_000, |_| {}).await.unwrap();
+        let built = run(std::slice::from_ref(&type_one), 50_000_000, |_| {}).await.unwrap();
         let receipt =
             Receipt { status: Eip658Value::Eip658(true), cumulative_gas_used: 21_000, logs: Vec::<Log>::new() };
         let own = ReceiptEnvelope::from_typed(TxType::Eip2930, receipt.with_bloom());

@@ -71,7 +71,7 @@ impl StorageFile for FailingFile {
 
 async fn start(world: &World) -> (Host, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(false));
-    let files = FileStorage::new(&world.dir.path().join("journal")).unwrap();
+    let files = FileStorage::new(world.dir.path().join("journal")).unwrap();
     let host = world.start_over(Arc::new(Failing(files, fails.clone())), None).await;
     host.register(world).await;
     (host, fails)

@@ -54,7 +54,7 @@ async fn a_completeness_root_that_a_kill_left_out_is_signed_after_the_slot_too()
     world.at_cutoff();
     {
         // The seal became durable, and then the process was killed.
-        let storage = FileStorage::new(&world.dir.path().join("journal")).unwrap();
+        let storage = FileStorage::new(world.dir.path().join("journal")).unwrap();
         let (journal, _, house) = world.doors(Arc::new(storage));
         let seal = Body::Seal(Seal { key: world.key(), items: journal.seal_items(&world.key()) });
         let draft = Draft { signer: SignerRef::Nobody, body: seal, attachments: Vec::new() };

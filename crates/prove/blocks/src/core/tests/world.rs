@@ -189,7 +189,7 @@ impl World {
     }
 
     pub async fn start_with(&self, validator: Option<Arc<dyn Validator>>) -> Host {
-        self.start_over(Arc::new(FileStorage::new(&self.dir.path().join("journal")).unwrap()), validator).await
+        self.start_over(Arc::new(FileStorage::new(self.dir.path().join("journal")).unwrap()), validator).await
     }
 
     /// A journal in the folder, a way into it for a module, and one for the house.
