@@ -188,7 +188,8 @@ pub struct Run {
     /// promised anything: a lost journal can mean a double promise.
     #[arg(long)]
     pub first_use: bool,
-    /// Refuse everything below this slot: the way to go on after a journal was lost.
+    /// Refuse everything below this slot, and promise nothing before all slots below it are final: the
+    /// way to go on after a journal was lost. It must lie above every slot ever promised.
     #[arg(long, value_name = "SLOT", conflicts_with = "first_use")]
     pub watermark: Option<u64>,
     /// Lab only: end when the process with this id, which started this one, ends.

@@ -43,12 +43,11 @@ impl Entry {
 ///     recorded
 /// }
 /// ```
-/// And nobody else can make one. This twin differs in that alone, and compiled if the field were public,
-/// even though nobody outside can name what is in it:
-/// ```compile_fail
+/// And nobody else can make one, not even out of another: its field is private. This twin differs in that
+/// alone, and would compile if the field were public:
+/// ```compile_fail,E0451
 /// fn again(recorded: tandem_journal::Recorded) -> tandem_journal::Recorded {
-///     let tandem_journal::Recorded(entry) = recorded;
-///     tandem_journal::Recorded(entry)
+///     tandem_journal::Recorded { ..recorded }
 /// }
 /// ```
 /// A record comes out of the journal, and goes to the signer:
