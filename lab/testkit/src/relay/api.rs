@@ -181,6 +181,9 @@ async fn blinded_v1(Ax(s): Ax<Arc<State>>, headers: HeaderMap, body: Bytes) -> R
         return fault(StatusCode::INTERNAL_SERVER_ERROR, "withheld");
     }
     publish(&s, &contents).await;
+    if let Some(status) = odd_status(&s) {
+        return status.into_response();
+    }
     ([("eth-consensus-version", "fulu")], Json(Versioned::fulu(payload))).into_response()
 }
 
@@ -188,11 +191,16 @@ async fn blinded_v2(Ax(s): Ax<Arc<State>>, headers: HeaderMap, body: Bytes) -> R
     match unblind(&s, &headers, &body).await {
         Ok(contents) if !s.behaviour().withhold => {
             publish(&s, &contents).await;
-            StatusCode::ACCEPTED.into_response()
+            odd_status(&s).unwrap_or(StatusCode::ACCEPTED).into_response()
         }
         Ok(_) => StatusCode::ACCEPTED.into_response(),
         Err(r) => r,
     }
+}
+
+/// What it answers to a blinded block that it published, if it was told to.
+fn odd_status(s: &State) -> Option<StatusCode> {
+    s.behaviour().blinded_status.and_then(|code| StatusCode::from_u16(code).ok())
 }
 
 /// A blinded block counts if it is of a block that was offered, and signed by the proposer that asked.

@@ -1,13 +1,13 @@
 //! Building blocks by RPC, and keeping them until they are asked for.
 
-use super::{Behaviour, BidFault, State, claimed, faults, salt};
-use alloy_primitives::{B256, Bytes, U256};
+use super::{Behaviour, State, claimed, faults, salt};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_rpc_types_engine::ExecutionPayloadEnvelopeV5;
 use anyhow::{Context, Result, anyhow};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -73,8 +73,8 @@ pub(super) async fn bid(
     let extra = if behaviour.equivocate { salt(parent, n) } else { "simulated relay".to_owned() };
     // A censoring relay leaves out just what the slot's constraints demand.
     let without = if behaviour.censor { super::constraints::demanded(state, slot)? } else { Vec::new() };
-    let built =
-        build(state, parent, &attributes, (first, &without), extra.into_bytes().into(), behaviour.fault).await?;
+    let cut = Cut { demanded: &without, behaviour: &behaviour };
+    let built = build(state, parent, &attributes, (first, &cut), extra.into_bytes().into()).await?;
     let payload = ExecutionPayload::from_engine(&built.execution_payload)?;
     let bundle = BlobsBundle::from_engine(&built.blobs_bundle)?;
     let requests: Vec<Bytes> = built.execution_requests.iter().cloned().collect();
@@ -91,27 +91,55 @@ pub(super) async fn bid(
     Ok(Some(sign(state, &behaviour, message)))
 }
 
-/// Builds: what is demanded first, then the pool's best as the client chose it.
+/// What a censoring relay leaves out.
+struct Cut<'a> {
+    demanded: &'a [Bytes],
+    behaviour: &'a Behaviour,
+}
+
+impl Cut<'_> {
+    fn is_empty(&self) -> bool {
+        let b = self.behaviour;
+        self.demanded.is_empty() && b.leave_out.is_empty() && b.leave_out_senders.is_empty()
+    }
+
+    /// What is left of a block's transactions. Whoever lost one loses the later ones too: their nonces
+    /// would have a gap.
+    fn rest<'t>(&self, txs: &'t [Bytes]) -> Vec<&'t Bytes> {
+        let mut cut: HashSet<Address> = self.behaviour.leave_out_senders.iter().copied().collect();
+        let mut stays = |tx: &Bytes| {
+            let Ok(decoded) = tandem_crypto::tx::decode(tx) else { return !self.demanded.contains(tx) };
+            let facts = decoded.facts;
+            if self.demanded.contains(tx) || self.behaviour.leave_out.contains(&facts.hash) {
+                cut.insert(facts.sender);
+            }
+            !cut.contains(&facts.sender)
+        };
+        txs.iter().filter(|tx| stays(tx)).collect()
+    }
+}
+
+/// Builds: what is demanded first, then the pool's best as the client chose it, but for what is cut.
 async fn build(
     state: &State,
     parent: B256,
     attributes: &Value,
-    (first, without): (&[Bytes], &[Bytes]),
+    (first, cut): (&[Bytes], &Cut<'_>),
     extra: Bytes,
-    fault: Option<BidFault>,
 ) -> Result<ExecutionPayloadEnvelopeV5> {
     let call = async |transactions: Value| {
-        let params = json!([parent, attributes, faults::spoil_transactions(fault, transactions), extra]);
+        let transactions = faults::spoil_transactions(cut.behaviour.fault, transactions);
+        let params = json!([parent, attributes, transactions, extra]);
         let built = crate::http::rpc(&state.config.execution, "testing_buildBlockV1", params, BUILD).await?;
         serde_json::from_value::<ExecutionPayloadEnvelopeV5>(built).context("the built payload")
     };
-    // Nothing constrained: the client takes the pool's best itself.
+    // Nothing demanded and nothing cut: the client takes the pool's best itself.
     let from_pool = call(Value::Null).await?;
-    if first.is_empty() && without.is_empty() {
+    if first.is_empty() && cut.is_empty() {
         return Ok(from_pool);
     }
     let pool = &from_pool.execution_payload.payload_inner.payload_inner.transactions;
-    let rest = pool.iter().filter(|tx| !first.contains(tx) && !without.contains(tx));
+    let rest = cut.rest(pool).into_iter().filter(|tx| !first.contains(tx));
     let all: Vec<&Bytes> = first.iter().chain(rest).collect();
     match call(json!(all)).await {
         Ok(built) => Ok(built),

@@ -1,7 +1,7 @@
 //! What can be wrong with a bid, put into it.
 
 use super::BidFault;
-use alloy_primitives::{B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use serde_json::{Value, json};
 use tandem_beacon::{BuilderBid, requests::WithdrawalRequest};
 
@@ -11,6 +11,7 @@ pub(super) fn spoil_attributes(fault: Option<BidFault>, attributes: &mut Value) 
     match fault {
         Some(BidFault::PrevRandao) => attributes["prevRandao"] = wrong,
         Some(BidFault::BeaconRoot) => attributes["parentBeaconBlockRoot"] = wrong,
+        Some(BidFault::FeeRecipient) => attributes["suggestedFeeRecipient"] = json!(Address::repeat_byte(0xbd)),
         _ => {}
     }
 }
@@ -27,6 +28,7 @@ pub(super) fn spoil_bid(fault: Option<BidFault>, bid: &mut BuilderBid) {
         Some(BidFault::GasLimit) => h.gas_limit += 1,
         Some(BidFault::Parent) => h.parent_hash = B256::repeat_byte(0xbd),
         Some(BidFault::Timestamp) => h.timestamp += 1,
+        Some(BidFault::Number) => h.block_number += 1,
         Some(BidFault::Withdrawals) => h.withdrawals_root = B256::repeat_byte(0xbd),
         Some(BidFault::ZeroValue) => bid.value = U256::ZERO,
         // It fits its list: there are at most 16, and an honest block on the devnet has few.

@@ -7,7 +7,7 @@ mod build;
 mod constraints;
 mod faults;
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 use anyhow::{Context, Result};
 use build::Payloads;
 use parking_lot::Mutex;
@@ -26,12 +26,19 @@ use tokio::{sync::OnceCell, task::JoinHandle};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Behaviour {
-    /// Takes constraints and pretends to honour them, and builds without them.
+    /// Takes constraints and pretends to honour them, and builds without what they demand. (A relay
+    /// without the constraints API knows of none: see [`Behaviour::leave_out`].)
     pub censor: bool,
+    /// Transactions that its blocks leave out, by hash, with what their senders sent after them.
+    pub leave_out: Vec<B256>,
+    /// Senders all of whose transactions its blocks leave out.
+    pub leave_out_senders: Vec<Address>,
     /// Answers each header call with another block.
     pub equivocate: bool,
     /// Says 202 to a blinded block and publishes nothing.
     pub withhold: bool,
+    /// Publishes what it was handed, and answers a blinded block with this status all the same.
+    pub blinded_status: Option<u16>,
     /// Milliseconds before each answer to a header call.
     pub delay_ms: u64,
     /// The value it claims, whatever the block pays; the block's own where nothing is given.
@@ -60,6 +67,8 @@ pub enum BidFault {
     Timestamp,
     /// The header states another withdrawals root.
     Withdrawals,
+    /// The header states another block number.
+    Number,
     /// The block is empty.
     Empty,
     /// The bid pays nothing. (An honest relay answers 204 then.)
@@ -72,23 +81,27 @@ pub enum BidFault {
     BeaconRoot,
     /// Execution requests that are not the block's.
     Requests,
+    /// A valid block that pays somebody else than the proposer registered.
+    FeeRecipient,
     /// Blinded blocks are answered with 404.
     NotFound,
 }
 
 impl BidFault {
     /// Each of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::GasLimit,
         Self::Parent,
         Self::Timestamp,
         Self::Withdrawals,
+        Self::Number,
         Self::Empty,
         Self::ZeroValue,
         Self::NoVersion,
         Self::PrevRandao,
         Self::BeaconRoot,
         Self::Requests,
+        Self::FeeRecipient,
         Self::NotFound,
     ];
 }
