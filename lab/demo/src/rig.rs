@@ -14,7 +14,7 @@ use std::{
     process::Command,
     time::Duration,
 };
-use tandem_devnet::Devnet;
+use tandem_devnet::{Devnet, proposer::Breaker};
 use tandem_types::SlotClock;
 
 /// How long an answer of the devnet may take on a loaded machine.
@@ -143,6 +143,10 @@ impl Rig {
     /// # Errors
     /// If the devnet refuses.
     pub async fn attach(&self, name: &str, validators: &Range<u64>, personality: &str, builder: &str) -> Result<()> {
+        // Slot 32 of a new chain, where a real Prysm asks nobody for a header, says nothing of any other
+        // chain: what is measured here shall not depend on when it comes.
+        let personality_of = serde_json::from_value(json!(personality)).context("the personality")?;
+        let breaker = Breaker { open_at_slot_32: false, ..Breaker::of(personality_of) };
         let body = json!({
             "name": name,
             "first_validator": validators.start,
@@ -150,6 +154,7 @@ impl Rig {
             "personality": personality,
             "builder": builder,
             "gas_limit": self.config.gas_limit,
+            "breaker": breaker,
         });
         self.admin("nodes", &body).await.map(drop)
     }

@@ -1,10 +1,16 @@
 //! How a devnet is configured.
 
-use crate::{consensus::FinalityConfig, proposer::ProposerConfig};
+use crate::{
+    consensus::{Churn, FinalityConfig},
+    proposer::ProposerConfig,
+};
 use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tandem_types::Wei;
+
+/// Gwei in an ETH: an effective balance's step.
+const ETH: u64 = crate::consensus::spec::EFFECTIVE_BALANCE_INCREMENT;
 
 /// A devnet. Everything has a default; two devnets of one configuration with a fixed `genesis_time`
 /// make the same blocks of the same transactions.
@@ -39,10 +45,15 @@ pub struct Config {
     pub finality: FinalityConfig,
     /// Epochs that a validator must be active before it may leave. DEFAULT: 256, as mainnet.
     pub shard_committee_period: u64,
+    /// How fast validators come, go and merge.
+    pub churn: Churn,
     /// Per mille of a slot after which its block is late. DEFAULT: 333, when attesters vote.
     pub late_after_permille: u64,
     /// Whether the next proposer builds on a late head's parent. DEFAULT: true, as real nodes.
     pub reorg_late_heads: bool,
+    /// Per mille of a slot before its start at which its `payload_attributes` are told; on a head that
+    /// comes later, as it comes. DEFAULT: 125, the 1.5 s of a slot of 12 that a real Prysm gives.
+    pub attributes_before_permille: u64,
     /// Address that all servers bind. DEFAULT: 127.0.0.1.
     pub host: std::net::IpAddr,
     /// Port of the JSON-RPC, HTTP and WebSocket; 0 takes a free one.
@@ -72,8 +83,10 @@ impl Default for Config {
             load_accounts: 0,
             finality: FinalityConfig::default(),
             shard_committee_period: 256,
+            churn: Churn::default(),
             late_after_permille: 333,
             reorg_late_heads: true,
+            attributes_before_permille: 125,
             host: std::net::Ipv4Addr::LOCALHOST.into(),
             execution_port: 0,
             beacon_port: 0,
@@ -108,6 +121,10 @@ impl Config {
             (!self.withdrawal_addresses.is_empty(), "withdrawal_addresses", "must name at least one address"),
             (self.gas_limit >= 5_000_000, "gas_limit", "must be at least 5,000,000"),
             (self.late_after_permille <= 1000, "late_after_permille", "must be at most 1000"),
+            (self.churn.quotient >= 1, "churn.quotient", "must be at least 1"),
+            (self.churn.max_activation_exit >= ETH, "churn.max_activation_exit", "must be at least 1 ETH in gwei"),
+            (self.churn.min_per_epoch >= ETH, "churn.min_per_epoch", "must be at least 1 ETH in gwei"),
+            (self.attributes_before_permille <= 1000, "attributes_before_permille", "must be at most 1000"),
             (self.finality.step_slots >= 1, "finality.step_slots", "must be at least 1"),
             (
                 self.finality.lag_slots >= 2,

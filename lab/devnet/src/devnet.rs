@@ -189,7 +189,8 @@ fn make(config: &Config) -> Result<Node, StartError> {
         devnet: true,
     };
     let finality = Finality::new(config.finality);
-    let rules = Rules { clock, finality, shard_committee_period: config.shard_committee_period, max_blobs };
+    let (shard_committee_period, churn) = (config.shard_committee_period, config.churn);
+    let rules = Rules { clock, finality, shard_committee_period, churn, max_blobs };
     let lateness =
         Lateness { after_ms: config.slot_wall_ms * config.late_after_permille / 1000, reorgs: config.reorg_late_heads };
     let http = http_client()?;
@@ -203,6 +204,7 @@ fn make(config: &Config) -> Result<Node, StartError> {
         exits: Default::default(),
         registered: Default::default(),
         announced: Default::default(),
+        attributes_before_permille: config.attributes_before_permille,
         execution_url: Default::default(),
     })
 }

@@ -20,6 +20,18 @@
 //! - Nothing is kept over a restart; old states and side branches are pruned (see
 //!   [`execution::Limits`]).
 //! - There is no peer-to-peer network and no Engine API over HTTP.
+//!
+//! # What real nodes do that is not simulated
+//! - **Broadcasting before validating.** A real Prysm passes a published block on before it asks its
+//!   execution client, by default and with `broadcast_validation=consensus`: a block with a bad payload is
+//!   then out, though the call answers 500. Here nobody sees a block that is refused, whatever was asked.
+//! - **The moment at which a late block is lost.** On a real devnet a header that was answered 0.9 s late
+//!   was proposed and then orphaned. Here a block is late after `late_after_permille` of its slot, however
+//!   it was built: such a header is lost at a pace of about two seconds a slot, and in time at twelve.
+//! - **Attributes before their time.** A real Prysm may tell `payload_attributes` already four seconds into
+//!   a slot whose block did not come. Here they always come `attributes_before_permille` before their slot.
+//! - **A failing execution client.** A real Lighthouse takes a bid it has no local block to compare with;
+//!   here the slot is missed.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod admin;

@@ -51,6 +51,8 @@ pub struct Node {
     /// Names of the nodes whose last registration was taken.
     pub(crate) registered: Arc<Mutex<HashSet<String>>>,
     pub(crate) announced: Arc<Mutex<Option<(Slot, alloy_primitives::B256)>>>,
+    /// Per mille of a slot by which its attributes are told before it.
+    pub(crate) attributes_before_permille: u64,
 }
 
 impl Node {
@@ -143,8 +145,8 @@ impl Node {
         }
     }
 
-    /// Announces the attributes of a slot's payload (`payload_attributes`), once a parent. Nothing is
-    /// announced on a late head: a real node reorgs it, or at least is not sure.
+    /// Announces the attributes of a slot's payload (`payload_attributes`), once a parent. Where the head
+    /// is late nothing is announced, unless the slot's node is Lighthouse and reorgs it.
     pub async fn announce(&self, slot: Slot) {
         let this = self.clone();
         let done = tokio::task::spawn_blocking(move || this.announce_now(slot)).await;
@@ -161,17 +163,22 @@ impl Node {
             return Ok(());
         }
         self.plan_reorg(slot);
-        let parent = match self.chain.planned_parent(slot) {
-            Some(root) => self.chain.read(|s| s.get(&root)).ok_or(ConsensusError::UnknownParent(root))?,
-            None if head.late => return Ok(()),
-            None => head,
-        };
-        if self.announced.lock().replace((slot, parent.root)) == Some((slot, parent.root)) {
+        let duty = duty::of(&self.chain, &self.nodes, slot)?;
+        let planned = self.chain.planned_parent(slot).is_some();
+        if !planned && !duty.is_told(&head) {
             return Ok(());
         }
-        let duty = duty::on(&self.chain, &self.nodes, slot, parent)?;
-        self.chain.tell(BeaconEvent::attributes(&duty.attributes));
+        let told = Some((slot, duty.parent.root));
+        if std::mem::replace(&mut *self.announced.lock(), told) != told {
+            self.chain.tell(BeaconEvent::attributes(&duty.attributes));
+        }
         Ok(())
+    }
+
+    /// Wall milliseconds at which a slot's attributes are told, if its parent is there.
+    fn attributes_ms(&self, slot: Slot) -> u64 {
+        let clock = self.chain.spec().clock;
+        clock.start_ms(slot).saturating_sub(clock.wall_slot_ms * self.attributes_before_permille / 1000)
     }
 
     /// Plans an ordered reorg for `slot` if its ancestor may be built on; else stalls finality, and
@@ -215,17 +222,12 @@ impl Node {
         });
     }
 
-    /// One slot: proposes in the background, and announces the next one if no block comes in time.
-    async fn tick(&self, slot: Slot) {
+    /// One slot: proposes in the background.
+    fn tick(&self, slot: Slot) {
         self.judge(slot.saturating_sub(1));
         let at = self.clone();
         tokio::spawn(async move { propose::propose(&at, slot).await });
         self.register_all(slot == slot.epoch().start());
-        let third = self.chain.spec().clock.wall_slot_ms / 3;
-        tokio::time::sleep(Duration::from_millis(third)).await;
-        if self.chain.head().slot() < slot {
-            self.announce(slot.saturating_add(1)).await;
-        }
     }
 
     /// Registers all nodes as each epoch begins, and until then those that their builder did not take.
@@ -239,22 +241,23 @@ impl Node {
         }
     }
 
-    /// Lets slots tick until it is dropped.
+    /// Lets slots tick until it is dropped, each announced its while before.
     pub(crate) async fn run(self) {
         let clock = self.chain.spec().clock;
+        let until = |ms: u64| tokio::time::sleep(Duration::from_millis(ms.saturating_sub(now_ms())));
         let mut next = clock.slot_at(now_ms()).saturating_add(1);
         self.register_all(true);
-        self.announce(next).await;
         loop {
-            let wait = clock.start_ms(next).saturating_sub(now_ms());
-            tokio::time::sleep(Duration::from_millis(wait)).await;
-            self.tick(next).await;
+            until(self.attributes_ms(next)).await;
+            self.announce(next).await;
+            until(clock.start_ms(next)).await;
+            self.tick(next);
             // A machine that slept does not make up for the slots that it missed.
             next = clock.slot_at(now_ms()).max(next).saturating_add(1);
         }
     }
 
-    /// Announces the next slot after each head, until it is dropped.
+    /// Announces the next slot on a head that comes after its moment, until it is dropped.
     pub(crate) async fn follow_heads(self) {
         let mut events = self.chain.events();
         loop {
@@ -262,7 +265,10 @@ impl Node {
                 Ok(e) if e.topic == "head" => {
                     let head = self.chain.head();
                     self.forget_included_exits(&head);
-                    self.announce(head.slot().saturating_add(1)).await;
+                    let next = self.chain.spec().clock.slot_at(now_ms()).saturating_add(1);
+                    if now_ms() >= self.attributes_ms(next) {
+                        self.announce(next).await;
+                    }
                     let at = self.clone();
                     // Whether it finishes does not matter to anybody here.
                     let _ = tokio::task::spawn_blocking(move || crate::admin::keep_spiking(&at)).await;

@@ -17,7 +17,6 @@ struct Orders {
     late_ms: BTreeMap<Slot, u64>,
     reorg: Option<u64>,
     spike: Option<(Slot, u64)>,
-    overrides_builder: bool,
     stall_for_reorg: bool,
 }
 
@@ -63,13 +62,5 @@ impl Trouble {
     /// The tip in gwei of what fills this slot's block, if it is to be filled.
     pub fn spikes(&self, slot: Slot) -> Option<u64> {
         self.0.lock().spike.filter(|(until, _)| slot <= *until).map(|(_, tip)| tip)
-    }
-    /// What the execution clients say of `should_override_builder` from now on.
-    pub fn set_override(&self, on: bool) {
-        self.0.lock().overrides_builder = on;
-    }
-    /// Whether the execution clients say `should_override_builder`.
-    pub fn overrides_builder(&self) -> bool {
-        self.0.lock().overrides_builder
     }
 }

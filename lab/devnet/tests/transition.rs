@@ -10,7 +10,7 @@ use tandem_beacon::{
     state::FAR_FUTURE_EPOCH,
 };
 use tandem_devnet::consensus::{
-    Finality, FinalityConfig, Rules, Validators, genesis,
+    Churn, Finality, FinalityConfig, Rules, Validators, genesis,
     registry::{balance, by_pubkey, proposers_of, validator, withdrawal_address},
     requests, transition, withdrawals,
 };
@@ -21,6 +21,7 @@ fn rules() -> Rules {
         clock: SlotClock::real(0, 12),
         finality: Finality::new(FinalityConfig { lag_slots: 32, step_slots: 32 }),
         shard_committee_period: 0,
+        churn: Churn::default(),
         max_blobs: 9,
     }
 }
@@ -159,25 +160,53 @@ fn the_withdrawal_address_makes_a_validator_leave_and_a_stranger_does_not() {
 }
 
 #[test]
-fn a_validator_switches_to_compounding_and_two_consolidate() {
+fn a_validator_switches_to_compounding_and_another_consolidates_into_it_to_the_moved_balance() {
     let (mut state, v) = start();
     advance(&mut state, 1);
     let key = |i: u64| v.get(i.into()).unwrap().public_key();
-    let ask = |s, t| ConsolidationRequest { source_address: ADDRESS, source_pubkey: key(s), target_pubkey: key(t) };
-    process(
-        &mut state,
-        ExecutionRequests { consolidations: vec![ask(0, 0)].try_into().unwrap(), ..Default::default() },
-    );
+    let ask = |s, t| {
+        let c = ConsolidationRequest { source_address: ADDRESS, source_pubkey: key(s), target_pubkey: key(t) };
+        ExecutionRequests { consolidations: vec![c].try_into().unwrap(), ..Default::default() }
+    };
+    process(&mut state, ask(0, 0));
     assert_eq!(validator(&state, 0.into()).unwrap().withdrawal_credentials[0], 2);
     assert_eq!((balance(&state, 0.into()), state.pending_deposits.len()), (32_000_000_000, 1));
-    // A chain of 64 validators has no churn for consolidations beyond exits: the request is passed
-    // over, as on a real chain of this size.
-    process(
-        &mut state,
-        ExecutionRequests { consolidations: vec![ask(1, 0)].try_into().unwrap(), ..Default::default() },
-    );
-    assert_eq!(validator(&state, 1.into()).unwrap().exit_epoch, FAR_FUTURE_EPOCH);
+    // On mainnet's terms a chain of 64 validators has no churn for it: the request is passed over.
+    let mainnet = Rules { churn: Churn::MAINNET, ..rules() };
+    let mut other = state.clone();
+    requests::process(&mut other, &mainnet, &ask(1, 0)).unwrap();
+    assert_eq!(validator(&other, 1.into()).unwrap().exit_epoch, FAR_FUTURE_EPOCH);
+    assert_eq!(other.pending_consolidations.len(), 0);
+    // Nor may a stranger ask, nor may anybody merge into one that does not compound.
+    let stranger = ConsolidationRequest { source_address: Address::ZERO, source_pubkey: key(1), target_pubkey: key(0) };
+    process(&mut state, ExecutionRequests { consolidations: vec![stranger].try_into().unwrap(), ..Default::default() });
+    process(&mut state, ask(1, 2));
     assert_eq!(state.pending_consolidations.len(), 0);
+
+    process(&mut state, ask(1, 0));
+    let source = validator(&state, 1.into()).unwrap().clone();
+    assert!(source.exit_epoch < FAR_FUTURE_EPOCH);
+    assert_eq!(source.withdrawable_epoch, Epoch::new(source.exit_epoch.get() + 256));
+    assert_eq!(state.pending_consolidations.len(), 1);
+    // 128 ETH an epoch: four move in one epoch, the fifth waits for the next.
+    let mut fifth = state.clone();
+    for s in [4, 5, 6, 8] {
+        process(&mut fifth, ask(s, 0));
+    }
+    let exit = |s: &BeaconState, i: u64| validator(s, i.into()).unwrap().exit_epoch;
+    assert_eq!(exit(&fifth, 6), source.exit_epoch);
+    assert_eq!(exit(&fifth, 8), Epoch::new(source.exit_epoch.get() + 1));
+
+    advance(&mut state, source.withdrawable_epoch.start().get() - 1);
+    assert_eq!((balance(&state, 1.into()), state.pending_consolidations.len()), (33_000_000_000, 1));
+    // No block came in between, so that nothing was swept, and what was above 32 ETH when 0 switched is
+    // back as a deposit. What moves is the effective balance.
+    let had = balance(&state, 0.into());
+    advance(&mut state, source.withdrawable_epoch.start().get());
+    assert_eq!(balance(&state, 1.into()), 1_000_000_000);
+    assert_eq!(balance(&state, 0.into()), had + 32_000_000_000);
+    assert_eq!(state.pending_consolidations.len(), 0);
+    assert_eq!(validator(&state, 0.into()).unwrap().effective_balance.get(), 65_000_000_000);
 }
 
 #[test]

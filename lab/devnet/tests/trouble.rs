@@ -3,12 +3,17 @@
 
 mod common;
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 use common::*;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tandem_beacon::{SignedBeaconBlockContents, encode};
-use tandem_devnet::{Config, Devnet, proposer::Chosen};
+use tandem_devnet::{
+    Config, Devnet, ProposerConfig,
+    consensus::{FinalityConfig, Store},
+    node::now_ms,
+    proposer::Chosen,
+};
 use tandem_testkit::http;
 use tandem_types::Slot;
 
@@ -54,19 +59,41 @@ async fn publication_answers_as_a_real_node_does() {
     net.stop().await;
 }
 
-fn base_fee(net: &Devnet) -> u64 {
-    net.node.chain.execution().head().header().base_fee_per_gas.unwrap()
+/// Number, base fee, gas used and gas limit of the execution blocks from `from` on.
+fn fees(net: &Devnet, from: u64) -> Vec<(u64, u64, u64, u64)> {
+    let execution = net.node.chain.execution();
+    let head = execution.head().header().number;
+    let one = |n| {
+        let block = execution.block_by_number(n)?;
+        let h = block.header();
+        Some((n, h.base_fee_per_gas?, h.gas_used, h.gas_limit))
+    };
+    (from..=head).filter_map(one).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fee_spike_fills_blocks_and_the_base_fee_rises_by_an_eighth_a_block() {
     let net = start(Config { slot_wall_ms: 800, ..fast() }).await;
-    wait_for_slot(&net, 2).await;
-    let before = base_fee(&net);
+    let from = wait_for_slot(&net, 2).await.height;
     order(&net, "spike", json!({ "slots": 6 })).await;
-    let risen = || Some(base_fee(&net)).filter(|f| *f > before * 5 / 4);
-    wait_for("rise of the base fee", risen).await;
-    wait_for("fall of the base fee after the spike", || Some(base_fee(&net)).filter(|f| *f < before * 5 / 4)).await;
+    // Three full blocks in a row, and after each the base fee is exactly an eighth higher.
+    let full = wait_for("full blocks", || {
+        let all = fees(&net, from);
+        let rows = all.windows(4).map(<[_]>::to_vec);
+        rows.into_iter().find(|w| w[..3].iter().all(|(_, _, used, limit)| used == limit))
+    })
+    .await;
+    for pair in full.windows(2) {
+        let (before, after) = (pair[0], pair[1]);
+        assert_eq!(after.1, before.1 + before.1 / 8, "{full:?}");
+    }
+    // Afterwards an empty block lowers it again.
+    let peak = full[3];
+    wait_for("fall of the base fee after the spike", || {
+        let all = fees(&net, peak.0);
+        all.windows(2).any(|w| w[0].2 == 0 && w[1].1 < w[0].1).then_some(())
+    })
+    .await;
     net.stop().await;
 }
 
@@ -91,23 +118,12 @@ async fn the_faucet_pays_and_the_gas_limit_moves() {
     assert_eq!(serde_json::from_value::<U256>(has).unwrap(), U256::from(12345));
     assert_eq!(order(&net, "gas-limit", json!({ "gas_limit": 70_000_000 })).await["simulated"], json!(true));
     assert_eq!(net.node.chain.execution().gas_target(), 70_000_000);
-    for (path, body) in [
-        ("reorg", json!({ "depth": 0 })),
-        ("reorg", json!({ "depth": 1, "extra": 1 })),
-        ("miss", json!({ "slot": "0" })),
-        ("late", json!({})),
-        ("faucet", json!({ "to": to, "wei": -1 })),
-    ] {
-        let url = format!("{}/tandem/v1/devnet/{path}", net.beacon_url());
-        let status = http::post(&url, &body, None, PATIENCE).await.unwrap().status;
-        assert!((400..500).contains(&status), "{path} {body}: {status}");
-    }
     net.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_block_is_orphaned_by_the_next_proposer() {
-    let net = start(Config { slot_wall_ms: 800, late_after_permille: 500, ..fast() }).await;
+    let net = start(Config { slot_wall_ms: 800, late_after_permille: 500, reorg_late_heads: true, ..fast() }).await;
     wait_for_slot(&net, 2).await;
     let mut events = net.node.chain.events();
     let late = next_slot(&net).saturating_add(1);
@@ -164,5 +180,119 @@ async fn a_voluntary_exit_is_included_and_a_forged_one_is_refused() {
     }
     assert_eq!(get(&net, "/eth/v1/beacon/pool/voluntary_exits").await["data"], json!([]));
     assert!(net.node.decisions.all().iter().all(|d| d.chosen == Chosen::Local));
+    net.stop().await;
+}
+
+fn quick_finality() -> Config {
+    Config { finality: FinalityConfig { lag_slots: 4, step_slots: 1 }, ..fast() }
+}
+
+/// The finalised root in the state after the first block at or after a slot, with that block's slot.
+async fn finalized_from(net: &Devnet, slot: u64) -> (u64, B256) {
+    wait_for_slot(net, slot).await;
+    let block = (slot..slot + 30).find_map(|s| at(net, Slot::new(s))).unwrap();
+    (block.slot().get(), block.state().unwrap().finalized_checkpoint.root)
+}
+
+/// The root of the last block at or before a slot.
+fn root_at(net: &Devnet, slot: u64) -> B256 {
+    net.node.chain.read(|s: &Store| s.at_or_before(Slot::new(slot)).unwrap().root)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finality_stands_still_between_stall_and_resume_and_then_follows_again() {
+    let net = start(quick_finality()).await;
+    wait_for_slot(&net, 8).await;
+    let from: Slot = serde_json::from_value(order(&net, "stall", json!({})).await["from"].clone()).unwrap();
+    let still = root_at(&net, from.get() - 5);
+    for later in [0, 3, 9] {
+        let (slot, root) = finalized_from(&net, from.get() + later).await;
+        assert_eq!(root, still, "slot {slot}");
+    }
+    let at: Slot = serde_json::from_value(order(&net, "resume", json!({})).await["at"].clone()).unwrap();
+    for later in [0, 3] {
+        let (slot, root) = finalized_from(&net, at.get() + later).await;
+        assert_eq!(root, root_at(&net, slot - 4), "slot {slot}");
+        assert_ne!(root, still);
+    }
+    net.stop().await;
+}
+
+async fn a_reorg_deeper_than_finality(depth: u64, config: Config) {
+    let net = start(config).await;
+    wait_for_height(&net, depth + 2).await;
+    let mut events = net.node.chain.events();
+    order(&net, "reorg", json!({ "depth": depth })).await;
+    let told = next_event(&mut events, "chain_reorg").await;
+    assert_eq!(told["depth"], json!(depth.to_string()));
+    let root = |v: &Value| serde_json::from_value::<B256>(v.clone()).unwrap();
+    let (old, new) = (root(&told["old_head_block"]), root(&told["new_head_block"]));
+    let (old, new) = net.node.chain.read(|s: &Store| (s.get(&old).unwrap(), s.get(&new).unwrap()));
+    assert_eq!(new.height + depth, old.height + 1);
+    // The execution layer went along: the orphaned head is no longer there by its number.
+    let payload = &new.block.message.body.execution_payload;
+    let number = json!([format!("0x{:x}", payload.block_number), false]);
+    let there = http::rpc(&net.execution_url(), "eth_getBlockByNumber", number, PATIENCE).await.unwrap();
+    assert_eq!(there["hash"], json!(payload.block_hash));
+    // Finality that was stalled for it follows again, on the new branch.
+    wait_for_slot(&net, new.slot().get() + 7).await;
+    let head = net.node.chain.head();
+    let checkpoint = head.state().unwrap().finalized_checkpoint;
+    let finalized = net.node.chain.read(|s: &Store| s.get(&checkpoint.root)).unwrap();
+    assert!(finalized.slot() >= new.slot(), "finalised is slot {}, the reorg was in {}", finalized.slot(), new.slot());
+    assert!(net.node.chain.read(|s: &Store| s.is_canonical(&finalized)));
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finality_goes_on_after_an_ordered_reorg_that_had_it_stalled() {
+    a_reorg_deeper_than_finality(9, quick_finality()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_an_epoch_of_blocks_is_orphaned_by_one() {
+    a_reorg_deeper_than_finality(33, Config { slot_wall_ms: 250, ..quick_finality() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_is_late_by_the_chain_seconds_that_were_ordered() {
+    let net = start(Config { slot_wall_ms: 1_200, ..fast() }).await;
+    let clock = net.spec().clock;
+    let mut events = net.node.chain.events();
+    let late = next_slot(&net).saturating_add(1);
+    let told = order(&net, "late", json!({ "slot": late, "seconds": 6.0 })).await;
+    assert_eq!(told["wall_ms"], json!(600), "half of a slot of twelve seconds");
+    loop {
+        let head = next_event(&mut events, "head").await;
+        if head["slot"] == json!(late) {
+            break;
+        }
+    }
+    let after = now_ms() - clock.start_ms(late);
+    assert!(after >= 600, "it came {after} ms into its slot");
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_taken_away_proposes_no_more_and_the_last_one_stays() {
+    let net = start(fast()).await;
+    let delete = async |name: &str| {
+        let url = format!("{}/tandem/v1/devnet/nodes/{name}", net.beacon_url());
+        let answer = net.node.http.delete(url).send().await.unwrap();
+        (answer.status().as_u16(), serde_json::from_str::<Value>(&answer.text().await.unwrap()).unwrap())
+    };
+    let other = ProposerConfig { name: "other".into(), ..ProposerConfig::default() };
+    order(&net, "nodes", serde_json::to_value(&other).unwrap()).await;
+    let from = next_slot(&net).saturating_add(1);
+    assert_eq!(decision_from(&net, from, |_| true).await.node, "other", "the last one that has a validator");
+    let (status, body) = delete("nobody").await;
+    assert_eq!((status, &body["reason"]), (404, &json!("unknown-node")));
+    let (status, body) = delete("other").await;
+    assert_eq!((status, &body["detached"]), (200, &json!("other")));
+    let from = next_slot(&net).saturating_add(1);
+    assert_eq!(decision_from(&net, from, |_| true).await.node, "local");
+    let (status, body) = delete("local").await;
+    assert_eq!((status, &body["reason"]), (400, &json!("last-node")));
+    assert_eq!(net.node.nodes.all().len(), 1);
     net.stop().await;
 }

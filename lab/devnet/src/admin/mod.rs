@@ -15,6 +15,9 @@
 //! | `POST /gas-limit` | `{"gas_limit": n}` | the execution client's target |
 //! | `POST /override` | `{"on": bool}` | execution clients say `should_override_builder` |
 //! | `POST /faucet` | `{"to", "wei"}` | a transfer from the devnet's own account |
+//!
+//! An order that can not be taken is answered with `{"code", "message", "reason"}`: the status, a sentence
+//! that says what would be accepted, and a stable code.
 
 mod spike;
 mod wallet;
@@ -120,7 +123,7 @@ async fn nodes(State(node): State<Node>) -> Json<Vec<ProposerConfig>> {
 
 async fn attach(State(node): State<Node>, Sent(config): Sent<ProposerConfig>) -> Answer {
     if config.name.is_empty() || config.name.len() > 64 {
-        return Err(ApiError::bad("name: must have 1 to 64 characters"));
+        return Err(ApiError::bad("name: must have 1 to 64 characters").because("name-invalid"));
     }
     let config = node.nodes.attach(config);
     tracing::info!(name = config.name, "proposer node attached");
@@ -132,7 +135,11 @@ async fn detach(State(node): State<Node>, Path(name): Path<String>) -> Answer {
     if node.nodes.detach(&name) {
         return Ok(done(json!({ "detached": name })));
     }
-    Err(ApiError::not_found(format!("there is no node {name:?}, or it is the only one")))
+    let names: Vec<String> = node.nodes.all().iter().map(|n| n.name.clone()).collect();
+    if names.contains(&name) {
+        return Err(ApiError::bad(format!("{name:?} is the only node: attach another one first")).because("last-node"));
+    }
+    Err(ApiError::not_found(format!("there is no node {name:?}, only {names:?}")).because("unknown-node"))
 }
 
 #[derive(Deserialize)]
@@ -144,7 +151,11 @@ struct Reorg {
 async fn reorg(State(node): State<Node>, Sent(r): Sent<Reorg>) -> Answer {
     let head = node.chain.head();
     if r.depth == 0 || r.depth > MAX_REORG || r.depth > head.height {
-        return Err(ApiError::bad(format!("depth: must be from 1 to {} now", head.height.min(MAX_REORG))));
+        let why = match head.height.min(MAX_REORG) {
+            0 => "depth: there is no block to orphan yet".to_owned(),
+            most => format!("depth: must be from 1 to {most} now"),
+        };
+        return Err(ApiError::bad(why).because("depth-out-of-range"));
     }
     node.trouble.reorg(r.depth);
     Ok(done(json!({ "ordered": "reorg", "depth": r.depth, "head_slot": head.slot() })))
@@ -161,7 +172,9 @@ struct Miss {
 fn to_come(node: &Node, slot: Option<Slot>) -> Result<Slot, ApiError> {
     let next = node.chain.spec().clock.slot_at(now_ms()).saturating_add(1);
     match slot {
-        Some(s) if s < next => Err(ApiError::bad(format!("slot {s} has begun; the next one is {next}"))),
+        Some(s) if s < next => {
+            Err(ApiError::bad(format!("slot: {s} has begun; the next one is {next}")).because("slot-has-begun"))
+        }
         Some(s) => Ok(s),
         None => Ok(next),
     }
@@ -170,7 +183,7 @@ fn to_come(node: &Node, slot: Option<Slot>) -> Result<Slot, ApiError> {
 async fn miss(State(node): State<Node>, Sent(m): Sent<Miss>) -> Answer {
     let (first, count) = (to_come(&node, m.slot)?, m.count.unwrap_or(1));
     if count == 0 || count > MAX_SLOTS {
-        return Err(ApiError::bad(format!("count: must be from 1 to {MAX_SLOTS}")));
+        return Err(ApiError::bad(format!("count: must be from 1 to {MAX_SLOTS}")).because("count-out-of-range"));
     }
     (0..count).for_each(|i| node.trouble.miss(first.saturating_add(i)));
     Ok(done(json!({ "ordered": "miss", "slot": first, "count": count })))
@@ -189,10 +202,14 @@ async fn late(State(node): State<Node>, Sent(l): Sent<Late>) -> Answer {
     let permille = match (l.permille, l.seconds) {
         (Some(p), None) => p,
         (None, Some(s)) if s.is_finite() && s >= 0.0 => (s * 1000.0 / clock.slot_seconds as f64) as u64,
-        _ => return Err(ApiError::bad("give either permille of a slot, or chain seconds")),
+        _ => {
+            let why = "give either permille of a slot, or chain seconds from 0 on";
+            return Err(ApiError::bad(why).because("lateness-missing"));
+        }
     };
     if permille > 2000 {
-        return Err(ApiError::bad("a block may be at most two slots late"));
+        let why = "a block may be at most two slots late: 2000 permille";
+        return Err(ApiError::bad(why).because("lateness-out-of-range"));
     }
     let slot = to_come(&node, l.slot)?;
     let wall_ms = clock.wall_slot_ms * permille / 1000;
@@ -209,7 +226,7 @@ struct Spike {
 
 async fn spike_call(State(node): State<Node>, Sent(s): Sent<Spike>) -> Answer {
     if s.slots == 0 || s.slots > MAX_SLOTS {
-        return Err(ApiError::bad(format!("slots: must be from 1 to {MAX_SLOTS}")));
+        return Err(ApiError::bad(format!("slots: must be from 1 to {MAX_SLOTS}")).because("slots-out-of-range"));
     }
     let until = node.chain.spec().clock.slot_at(now_ms()).saturating_add(s.slots);
     node.trouble.spike(until, s.tip_gwei.unwrap_or(spike::TIP_GWEI));
@@ -238,7 +255,7 @@ struct GasLimit {
 
 async fn gas_limit(State(node): State<Node>, Sent(g): Sent<GasLimit>) -> Answer {
     if g.gas_limit < 5_000_000 {
-        return Err(ApiError::bad("gas_limit: must be at least 5,000,000"));
+        return Err(ApiError::bad("gas_limit: must be at least 5,000,000").because("gas-limit-too-low"));
     }
     node.chain.execution().set_gas_target(g.gas_limit);
     Ok(done(json!({ "ordered": "gas-limit", "gas_limit": g.gas_limit })))
@@ -251,7 +268,7 @@ struct Override {
 }
 
 async fn override_builder(State(node): State<Node>, Sent(o): Sent<Override>) -> Answer {
-    node.trouble.set_override(o.on);
+    node.chain.execution().set_override_builder(o.on);
     Ok(done(json!({ "ordered": "override", "on": o.on })))
 }
 
@@ -267,6 +284,6 @@ async fn faucet(State(node): State<Node>, Sent(f): Sent<Faucet>) -> Answer {
     let hash: B256 = task
         .await
         .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?
-        .map_err(ApiError::bad)?;
+        .map_err(|e| ApiError::bad(e).because("transfer-refused"))?;
     Ok(done(json!({ "transaction": hash })))
 }

@@ -29,7 +29,8 @@ pub async fn genesis(State(node): State<Node>) -> Response {
     }))
 }
 
-/// `GET /eth/v1/config/spec`: what the transition really uses, in the names of consensus-specs.
+/// `GET /eth/v1/config/spec`: what the transition really uses, in the names of consensus-specs. The churn
+/// is the devnet's own by default, so that consolidations happen on a small chain.
 pub async fn spec(State(node): State<Node>) -> Response {
     let (chain, rules) = (node.chain.spec(), node.chain.rules());
     let mut out = Map::new();
@@ -52,10 +53,10 @@ pub async fn spec(State(node): State<Node>) -> Response {
         ("MIN_ACTIVATION_BALANCE", MIN_ACTIVATION_BALANCE),
         ("MAX_EFFECTIVE_BALANCE_ELECTRA", MAX_EFFECTIVE_BALANCE_ELECTRA),
         ("EJECTION_BALANCE", EJECTION_BALANCE),
-        ("MIN_PER_EPOCH_CHURN_LIMIT_ELECTRA", MIN_PER_EPOCH_CHURN_LIMIT_ELECTRA),
-        ("MAX_PER_EPOCH_ACTIVATION_EXIT_CHURN_LIMIT", MAX_PER_EPOCH_ACTIVATION_EXIT_CHURN_LIMIT),
-        ("CHURN_LIMIT_QUOTIENT", CHURN_LIMIT_QUOTIENT),
-        ("MIN_VALIDATOR_WITHDRAWABILITY_DELAY", MIN_VALIDATOR_WITHDRAWABILITY_DELAY),
+        ("MIN_PER_EPOCH_CHURN_LIMIT_ELECTRA", rules.churn.min_per_epoch),
+        ("MAX_PER_EPOCH_ACTIVATION_EXIT_CHURN_LIMIT", rules.churn.max_activation_exit),
+        ("CHURN_LIMIT_QUOTIENT", rules.churn.quotient),
+        ("MIN_VALIDATOR_WITHDRAWABILITY_DELAY", rules.churn.withdrawability_delay),
         ("SHARD_COMMITTEE_PERIOD", rules.shard_committee_period),
         ("MAX_WITHDRAWALS_PER_PAYLOAD", MAX_WITHDRAWALS_PER_PAYLOAD as u64),
         ("MAX_VALIDATORS_PER_WITHDRAWALS_SWEEP", MAX_VALIDATORS_PER_SWEEP),

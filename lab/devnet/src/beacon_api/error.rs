@@ -1,4 +1,5 @@
-//! Errors as the beacon API writes them: `{"code", "message"}`.
+//! Errors as the beacon API writes them: `{"code", "message"}`; those of the devnet's own API and of
+//! whatever can not be read have a stable `"reason"` as well.
 
 use crate::consensus::ConsensusError;
 use axum::{
@@ -15,20 +16,26 @@ pub struct ApiError {
     pub status: StatusCode,
     /// What is wrong.
     pub message: String,
+    /// A stable code of it, where there is one.
+    pub reason: Option<&'static str>,
 }
 
 impl ApiError {
     /// 400.
     pub fn bad(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, message: message.into() }
+        Self::new(StatusCode::BAD_REQUEST, message)
     }
     /// 404.
     pub fn not_found(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::NOT_FOUND, message: message.into() }
+        Self::new(StatusCode::NOT_FOUND, message)
     }
     /// Any other.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), reason: None }
+    }
+    /// The same with a stable code.
+    pub fn because(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 }
 
@@ -44,7 +51,10 @@ impl From<ConsensusError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "code": self.status.as_u16(), "message": self.message }));
-        (self.status, body).into_response()
+        let mut body = json!({ "code": self.status.as_u16(), "message": self.message });
+        if let Some(reason) = self.reason {
+            body["reason"] = json!(reason);
+        }
+        (self.status, Json(body)).into_response()
     }
 }

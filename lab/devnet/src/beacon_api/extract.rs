@@ -38,21 +38,21 @@ impl From<JsonRejection> for ApiError {
     fn from(r: JsonRejection) -> Self {
         // What is JSON and not the right JSON is 422 for axum; the beacon API says 400.
         let status = if r.status() == StatusCode::UNPROCESSABLE_ENTITY { StatusCode::BAD_REQUEST } else { r.status() };
-        Self::new(status, r.body_text())
+        Self::new(status, r.body_text()).because("bad-body")
     }
 }
 impl From<BytesRejection> for ApiError {
     fn from(r: BytesRejection) -> Self {
-        Self::new(r.status(), r.body_text())
+        Self::new(r.status(), r.body_text()).because("bad-body")
     }
 }
 impl From<PathRejection> for ApiError {
     fn from(r: PathRejection) -> Self {
-        Self::new(r.status(), r.body_text())
+        Self::new(r.status(), r.body_text()).because("bad-path")
     }
 }
 impl From<QueryRejection> for ApiError {
     fn from(r: QueryRejection) -> Self {
-        Self::new(r.status(), r.body_text())
+        Self::new(r.status(), r.body_text()).because("bad-query")
     }
 }

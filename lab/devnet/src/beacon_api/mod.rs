@@ -77,7 +77,10 @@ pub fn router(node: Node) -> Router {
     Router::new()
         .route("/eth/v1/events", get(stream::events))
         .merge(bounded)
-        .fallback(|| async { ApiError::not_found("no such route") })
+        .fallback(|| async { ApiError::not_found("no such route").because("unknown-route") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "the route takes another method").because("wrong-method")
+        })
         .layer(CatchPanicLayer::new())
         .with_state(node)
 }

@@ -24,7 +24,8 @@ use tree_hash::TreeHash;
 /// reorg's ancestor, for this slot and the next.
 const ADVANCED_KEPT: usize = 6;
 
-/// What a publisher asked to be checked before the block is passed on (`broadcast_validation`).
+/// What a publisher asked to be checked before the block is passed on (`broadcast_validation`). There is
+/// nobody to pass it on to: the first two are the same here, and all is checked before anybody sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BroadcastValidation {
     /// Only what gossip checks. The block is imported all the same.

@@ -16,9 +16,9 @@ use tree_hash::TreeHash;
 ///
 /// # Errors
 /// [`ConsensusError`] if a tree refuses a change or nobody is left to propose.
-pub fn process(state: &mut BeaconState) -> Result<(), ConsensusError> {
-    registry_updates(state)?;
-    pending_deposits(state)?;
+pub fn process(state: &mut BeaconState, churn: &Churn) -> Result<(), ConsensusError> {
+    registry_updates(state, churn)?;
+    pending_deposits(state, churn)?;
     pending_consolidations(state)?;
     effective_balances(state)?;
     rings(state)?;
@@ -30,7 +30,7 @@ pub fn process(state: &mut BeaconState) -> Result<(), ConsensusError> {
     Ok(())
 }
 
-fn registry_updates(state: &mut BeaconState) -> Result<(), ConsensusError> {
+fn registry_updates(state: &mut BeaconState, churn: &Churn) -> Result<(), ConsensusError> {
     let now = current_epoch(state);
     let finalized = state.finalized_checkpoint.epoch;
     for i in 0..state.validators.len() {
@@ -39,7 +39,7 @@ fn registry_updates(state: &mut BeaconState) -> Result<(), ConsensusError> {
         if v.activation_eligibility_epoch == FAR_FUTURE_EPOCH && v.effective_balance.get() >= MIN_ACTIVATION_BALANCE {
             validator_mut(state, index)?.activation_eligibility_epoch = now.saturating_add(1);
         } else if is_active(v, now) && v.effective_balance.get() <= EJECTION_BALANCE {
-            initiate_exit(state, index)?;
+            initiate_exit(state, churn, index)?;
         } else if v.activation_epoch == FAR_FUTURE_EPOCH && v.activation_eligibility_epoch <= finalized {
             validator_mut(state, index)?.activation_epoch = activation_exit_epoch(now);
         }
@@ -47,9 +47,9 @@ fn registry_updates(state: &mut BeaconState) -> Result<(), ConsensusError> {
     Ok(())
 }
 
-fn pending_deposits(state: &mut BeaconState) -> Result<(), ConsensusError> {
+fn pending_deposits(state: &mut BeaconState, churn: &Churn) -> Result<(), ConsensusError> {
     let next_epoch = current_epoch(state).saturating_add(1);
-    let available = state.deposit_balance_to_consume.get() + activation_exit_churn_limit(state);
+    let available = state.deposit_balance_to_consume.get() + activation_exit_churn_limit(state, churn);
     let finalized_slot = state.finalized_checkpoint.epoch.start();
     let (mut used, mut taken, mut full) = (0u64, 0usize, false);
     let mut postponed = Vec::new();

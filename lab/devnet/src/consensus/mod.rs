@@ -22,6 +22,7 @@ pub use chain::{BroadcastValidation, Chain, Imported, Lateness};
 pub use error::ConsensusError;
 pub use events::{Attributes, BeaconEvent};
 pub use finality::{Finality, FinalityConfig};
+pub use spec::Churn;
 pub use store::{Known, Store};
 pub use transition::Rules;
 pub use validators::{ValidatorKey, Validators, key_seed, validator_key};

@@ -127,25 +127,25 @@ pub fn total_active_balance(state: &BeaconState) -> u64 {
 }
 
 /// Gwei of stake that may move in an epoch (`get_balance_churn_limit`).
-pub fn balance_churn_limit(state: &BeaconState) -> u64 {
-    let churn = (total_active_balance(state) / CHURN_LIMIT_QUOTIENT).max(MIN_PER_EPOCH_CHURN_LIMIT_ELECTRA);
+pub fn balance_churn_limit(state: &BeaconState, churn: &Churn) -> u64 {
+    let churn = (total_active_balance(state) / churn.quotient.max(1)).max(churn.min_per_epoch);
     churn - churn % EFFECTIVE_BALANCE_INCREMENT
 }
 
 /// Of it, what activations and exits may use.
-pub fn activation_exit_churn_limit(state: &BeaconState) -> u64 {
-    balance_churn_limit(state).min(MAX_PER_EPOCH_ACTIVATION_EXIT_CHURN_LIMIT)
+pub fn activation_exit_churn_limit(state: &BeaconState, churn: &Churn) -> u64 {
+    balance_churn_limit(state, churn).min(churn.max_activation_exit)
 }
 
 /// Of it, what is left for consolidations.
-pub fn consolidation_churn_limit(state: &BeaconState) -> u64 {
-    balance_churn_limit(state) - activation_exit_churn_limit(state)
+pub fn consolidation_churn_limit(state: &BeaconState, churn: &Churn) -> u64 {
+    balance_churn_limit(state, churn) - activation_exit_churn_limit(state, churn)
 }
 
 /// Queues an exit of `gwei` and gives its epoch (`compute_exit_epoch_and_update_churn`).
-pub fn queue_exit(state: &mut BeaconState, gwei: u64) -> Epoch {
+pub fn queue_exit(state: &mut BeaconState, churn: &Churn, gwei: u64) -> Epoch {
     let mut earliest = state.earliest_exit_epoch.max(activation_exit_epoch(current_epoch(state)));
-    let per_epoch = activation_exit_churn_limit(state);
+    let per_epoch = activation_exit_churn_limit(state, churn).max(1);
     let mut left = if state.earliest_exit_epoch < earliest { per_epoch } else { state.exit_balance_to_consume.get() };
     if gwei > left {
         let more = (gwei - left - 1) / per_epoch + 1;
@@ -158,9 +158,9 @@ pub fn queue_exit(state: &mut BeaconState, gwei: u64) -> Epoch {
 }
 
 /// Queues a consolidation (`compute_consolidation_epoch_and_update_churn`).
-pub fn queue_consolidation(state: &mut BeaconState, gwei: u64) -> Epoch {
+pub fn queue_consolidation(state: &mut BeaconState, churn: &Churn, gwei: u64) -> Epoch {
     let mut earliest = state.earliest_consolidation_epoch.max(activation_exit_epoch(current_epoch(state)));
-    let per_epoch = consolidation_churn_limit(state).max(1);
+    let per_epoch = consolidation_churn_limit(state, churn).max(1);
     let fresh = state.earliest_consolidation_epoch < earliest;
     let mut left = if fresh { per_epoch } else { state.consolidation_balance_to_consume.get() };
     if gwei > left {
@@ -177,7 +177,7 @@ pub fn queue_consolidation(state: &mut BeaconState, gwei: u64) -> Epoch {
 ///
 /// # Errors
 /// [`ConsensusError::NotFound`] past the registry.
-pub fn initiate_exit(state: &mut BeaconState, index: ValidatorIndex) -> Result<(), ConsensusError> {
+pub fn initiate_exit(state: &mut BeaconState, churn: &Churn, index: ValidatorIndex) -> Result<(), ConsensusError> {
     let (exit, effective) = {
         let v = validator(state, index)?;
         (v.exit_epoch, v.effective_balance.get())
@@ -185,10 +185,10 @@ pub fn initiate_exit(state: &mut BeaconState, index: ValidatorIndex) -> Result<(
     if exit != FAR_FUTURE_EPOCH {
         return Ok(());
     }
-    let epoch = queue_exit(state, effective);
+    let epoch = queue_exit(state, churn, effective);
     let v = validator_mut(state, index)?;
     v.exit_epoch = epoch;
-    v.withdrawable_epoch = epoch.saturating_add(MIN_VALIDATOR_WITHDRAWABILITY_DELAY);
+    v.withdrawable_epoch = epoch.saturating_add(churn.withdrawability_delay);
     Ok(())
 }
 

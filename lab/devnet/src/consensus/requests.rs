@@ -64,16 +64,16 @@ fn withdrawal(state: &mut BeaconState, rules: &Rules, w: &WithdrawalRequest) -> 
     }
     let queued = pending_balance_to_withdraw(state, index);
     if full_exit {
-        return if queued == 0 { initiate_exit(state, index) } else { Ok(()) };
+        return if queued == 0 { initiate_exit(state, &rules.churn, index) } else { Ok(()) };
     }
     let excess = balance(state, index).saturating_sub(MIN_ACTIVATION_BALANCE + queued);
     if is_compounding(v) && v.effective_balance.get() >= MIN_ACTIVATION_BALANCE && excess > 0 {
         let gwei = excess.min(w.amount.get());
-        let exit = queue_exit(state, gwei);
+        let exit = queue_exit(state, &rules.churn, gwei);
         state.pending_partial_withdrawals.push(PendingPartialWithdrawal {
             validator_index: index,
             amount: Gwei::new(gwei),
-            withdrawable_epoch: exit.saturating_add(MIN_VALIDATOR_WITHDRAWABILITY_DELAY),
+            withdrawable_epoch: exit.saturating_add(rules.churn.withdrawability_delay),
         })?;
     }
     Ok(())
@@ -91,7 +91,7 @@ fn consolidation(state: &mut BeaconState, rules: &Rules, c: &ConsolidationReques
         return switch_to_compounding(state, source);
     }
     let full = state.pending_consolidations.len() == PENDING_CONSOLIDATIONS_LIMIT;
-    if full || consolidation_churn_limit(state) <= MIN_ACTIVATION_BALANCE {
+    if full || consolidation_churn_limit(state, &rules.churn) <= MIN_ACTIVATION_BALANCE {
         return Ok(());
     }
     let t = validator(state, target)?;
@@ -101,10 +101,10 @@ fn consolidation(state: &mut BeaconState, rules: &Rules, c: &ConsolidationReques
         return Ok(());
     }
     let effective = validator(state, source)?.effective_balance.get();
-    let exit = queue_consolidation(state, effective);
+    let exit = queue_consolidation(state, &rules.churn, effective);
     let v = validator_mut(state, source)?;
     v.exit_epoch = exit;
-    v.withdrawable_epoch = exit.saturating_add(MIN_VALIDATOR_WITHDRAWABILITY_DELAY);
+    v.withdrawable_epoch = exit.saturating_add(rules.churn.withdrawability_delay);
     state.pending_consolidations.push(PendingConsolidation { source_index: source, target_index: target })?;
     Ok(())
 }

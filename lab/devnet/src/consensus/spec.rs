@@ -1,7 +1,42 @@
 //! The mainnet preset's constants that the transition uses (consensus-specs, phase 0 to Fulu), and the
 //! devnet's own fork versions.
 
+use serde::{Deserialize, Serialize};
 use tandem_types::{Epoch, tagged};
+
+/// How fast validators come, go and merge. Mainnet's values are [`Churn::MAINNET`]; with them a chain of
+/// less than about 16.8 million ETH has no churn for consolidations at all, so the devnet's are its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Churn {
+    /// Smallest churn an epoch, in gwei (`MIN_PER_EPOCH_CHURN_LIMIT_ELECTRA`). DEFAULT: 256 ETH.
+    pub min_per_epoch: u64,
+    /// Most of it that activations and exits use, in gwei (`MAX_PER_EPOCH_ACTIVATION_EXIT_CHURN_LIMIT`);
+    /// the rest is for consolidations. DEFAULT: 128 ETH.
+    pub max_activation_exit: u64,
+    /// The total balance is divided by this for the churn (`CHURN_LIMIT_QUOTIENT`). DEFAULT: 65,536, as
+    /// mainnet.
+    pub quotient: u64,
+    /// Epochs from exit to withdrawability (`MIN_VALIDATOR_WITHDRAWABILITY_DELAY`). DEFAULT: 256, as
+    /// mainnet.
+    pub withdrawability_delay: u64,
+}
+
+impl Churn {
+    /// Mainnet's.
+    pub const MAINNET: Self = Self {
+        min_per_epoch: 128_000_000_000,
+        max_activation_exit: 256_000_000_000,
+        quotient: 65_536,
+        withdrawability_delay: 256,
+    };
+}
+
+impl Default for Churn {
+    fn default() -> Self {
+        Self { min_per_epoch: 256_000_000_000, max_activation_exit: 128_000_000_000, ..Self::MAINNET }
+    }
+}
 
 /// Slots in the ring of block and state roots (`SLOTS_PER_HISTORICAL_ROOT`): 27 hours of mainnet.
 pub const SLOTS_PER_HISTORICAL_ROOT: u64 = 8192;
@@ -21,14 +56,6 @@ pub const MIN_ACTIVATION_BALANCE: u64 = 32_000_000_000;
 pub const MAX_EFFECTIVE_BALANCE_ELECTRA: u64 = 2_048_000_000_000;
 /// Effective gwei at which a validator is ejected.
 pub const EJECTION_BALANCE: u64 = 16_000_000_000;
-/// Smallest churn an epoch, in gwei.
-pub const MIN_PER_EPOCH_CHURN_LIMIT_ELECTRA: u64 = 128_000_000_000;
-/// Largest churn of activations and exits an epoch, in gwei.
-pub const MAX_PER_EPOCH_ACTIVATION_EXIT_CHURN_LIMIT: u64 = 256_000_000_000;
-/// The total balance is divided by this for the churn.
-pub const CHURN_LIMIT_QUOTIENT: u64 = 65_536;
-/// Epochs from exit to withdrawability.
-pub const MIN_VALIDATOR_WITHDRAWABILITY_DELAY: u64 = 256;
 /// Withdrawals a payload.
 pub const MAX_WITHDRAWALS_PER_PAYLOAD: usize = 16;
 /// Queued partial withdrawals that one payload takes.

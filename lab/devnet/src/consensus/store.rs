@@ -112,6 +112,10 @@ impl Store {
     pub fn first_of(&self, slot: Slot) -> Option<B256> {
         self.first_of_slot.get(&slot).copied()
     }
+    /// The latest slot before this one of which any block came; 0 if none did.
+    pub fn latest_received_before(&self, slot: Slot) -> Slot {
+        self.first_of_slot.range(..slot).next_back().map(|(s, _)| *s).unwrap_or_default()
+    }
     /// The block that leads to a state.
     pub fn by_state_root(&self, root: B256) -> Option<Arc<Known>> {
         self.blocks.values().find(|b| b.block.message.state_root == root).cloned()

@@ -26,6 +26,8 @@ pub struct Rules {
     pub finality: Finality,
     /// Epochs that a validator is active before it may leave.
     pub shard_committee_period: u64,
+    /// How fast validators come, go and merge.
+    pub churn: Churn,
     /// Most blobs of a block, by the blob schedule.
     pub max_blobs: usize,
 }
@@ -46,7 +48,7 @@ pub fn advance(state: &mut BeaconState, slot: Slot, rules: &Rules) -> Result<(),
             (*s, *b) = (state_root, block_root);
         }
         if (state.slot.get() + 1).is_multiple_of(SLOTS_PER_EPOCH) {
-            epoch::process(state)?;
+            epoch::process(state, &rules.churn)?;
         }
         state.slot = state.slot.saturating_add(1);
         checkpoints(state, rules);
@@ -152,7 +154,7 @@ fn operations(state: &mut BeaconState, block: &BlindedBeaconBlock, rules: &Rules
     }
     for exit in &body.voluntary_exits {
         requests::check_exit(state, rules, exit).map_err(|e| ConsensusError::invalid(block.slot, e.to_string()))?;
-        initiate_exit(state, exit.message.validator_index)?;
+        initiate_exit(state, &rules.churn, exit.message.validator_index)?;
     }
     requests::process(state, rules, &body.execution_requests)
 }

@@ -38,6 +38,8 @@ pub struct Built {
     pub block: Arc<Block>,
     /// The sidecars of its blob transactions, in order.
     pub sidecars: Vec<Arc<BlobTransactionSidecarEip7594>>,
+    /// What was said of builders' blocks when it was built ([`Execution::set_override_builder`]).
+    pub should_override_builder: bool,
 }
 
 impl Built {
@@ -52,7 +54,7 @@ impl Built {
             execution_payload: self.payload(),
             block_value: self.block.value,
             blobs_bundle: BlobsBundleV2::new(self.sidecars.iter().map(|s| (**s).clone())),
-            should_override_builder: false,
+            should_override_builder: self.should_override_builder,
             execution_requests: self.block.requests.clone(),
         }
     }
@@ -103,7 +105,7 @@ impl Execution {
             return Err(BuildError::TooLarge(block.size));
         }
         self.remember_built(block.clone());
-        Ok(Built { block, sidecars })
+        Ok(Built { block, sidecars, should_override_builder: self.overrides_builder() })
     }
 
     fn draft(&self, parent: &Block, at: &PayloadAttributes, extra_data: Bytes) -> Result<Draft, BuildError> {

@@ -17,7 +17,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tokio::sync::broadcast;
@@ -70,6 +70,7 @@ struct Inner {
     built: Mutex<VecDeque<Arc<Block>>>,
     events: broadcast::Sender<ChainEvent>,
     gas_target: AtomicU64,
+    overrides_builder: AtomicBool,
     limits: Limits,
 }
 
@@ -110,6 +111,7 @@ impl Execution {
             built: Mutex::new(VecDeque::new()),
             events: broadcast::channel(EVENT_BUFFER).0,
             gas_target: AtomicU64::new(gas_limit),
+            overrides_builder: AtomicBool::new(false),
             limits,
         })))
     }
@@ -189,6 +191,16 @@ impl Execution {
     /// Sets the gas limit that blocks move towards.
     pub fn set_gas_target(&self, gas: u64) {
         self.0.gas_target.store(gas, Ordering::Relaxed);
+    }
+
+    /// Whether built blocks say `should_override_builder`.
+    pub fn overrides_builder(&self) -> bool {
+        self.0.overrides_builder.load(Ordering::Relaxed)
+    }
+
+    /// Lets built blocks say `should_override_builder`, or no longer.
+    pub fn set_override_builder(&self, on: bool) {
+        self.0.overrides_builder.store(on, Ordering::Relaxed);
     }
 
     /// Hears of everything from now on. Whoever is more than some thousand events behind is told so

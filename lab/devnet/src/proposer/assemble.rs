@@ -23,6 +23,8 @@ pub(super) struct Local {
     pub(super) bundle: BlobsBundle,
     pub(super) requests: ExecutionRequests,
     pub(super) value: Wei,
+    /// What the execution client says of builders' blocks.
+    pub(super) overrides: bool,
 }
 
 impl Proposal {
@@ -104,5 +106,6 @@ pub(super) fn build(node: &Node, duty: &Duty) -> Result<Local, String> {
         bundle: BlobsBundle::from_sidecars(built.sidecars.iter().map(AsRef::as_ref)).map_err(|e| e.to_string())?,
         requests: ExecutionRequests::from_eip7685(&entries).map_err(|e| e.to_string())?,
         value: Wei::new(built.value_wei()),
+        overrides: built.should_override_builder,
     })
 }

@@ -4,6 +4,9 @@ use super::config::{Personality, ProposerConfig};
 use alloy_primitives::U256;
 use tandem_types::Wei;
 
+/// Why no bid is taken where the execution client says so.
+pub(super) const OVERRIDDEN: &str = "the execution client says should_override_builder";
+
 /// Whose block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -13,18 +16,21 @@ pub enum Side {
     Local,
 }
 
-/// Compares a bid with the local block, as `config`'s personality does. `overridden` is the execution
-/// client's `should_override_builder`.
+/// Compares a bid with the local block, as `config`'s personality does. `overridden` is what the
+/// execution client said with the local block, `should_override_builder`: then the local block is taken
+/// whatever a bid pays. (Prysm does not even ask for one then.)
 pub fn choose(config: &ProposerConfig, bid: Wei, local: Wei, overridden: bool) -> (Side, String) {
+    if overridden {
+        return (Side::Local, OVERRIDDEN.into());
+    }
     let (builder_wins, rule) = match config.personality {
         Personality::Prysm => prysm(config, bid, local),
-        Personality::Lighthouse => lighthouse(config, bid, local, overridden),
+        Personality::Lighthouse => lighthouse(config, bid, local),
     };
     (if builder_wins { Side::Builder } else { Side::Local }, rule)
 }
 
-/// Prysm: whole gwei in 64 bits, `bid · factor > local · (100 + boost)`, and the products wrap. The
-/// execution client's override is not heard by it here, as no answer of it was seen.
+/// Prysm: whole gwei in 64 bits, `bid · factor > local · (100 + boost)`, and the products wrap.
 fn prysm(config: &ProposerConfig, bid: Wei, local: Wei) -> (bool, String) {
     let gwei = |w: Wei| w.whole_gwei().as_limbs()[0];
     let (bid, local) = (gwei(bid), gwei(local));
@@ -44,14 +50,10 @@ fn prysm(config: &ProposerConfig, bid: Wei, local: Wei) -> (bool, String) {
     )
 }
 
-/// Lighthouse: whole wei; the local block is taken when it is worth at least as much, or when the
-/// execution client says that the builder should be overridden.
-fn lighthouse(config: &ProposerConfig, bid: Wei, local: Wei, overridden: bool) -> (bool, String) {
+/// Lighthouse: whole wei; the local block is taken when it is worth at least as much.
+fn lighthouse(config: &ProposerConfig, bid: Wei, local: Wei) -> (bool, String) {
     if config.builder_boost_factor == u64::MAX {
         return (true, "builder_boost_factor is 2^64-1: the builder always".into());
-    }
-    if overridden {
-        return (false, "lighthouse: the execution client says should_override_builder".into());
     }
     let boosted = bid.get().saturating_mul(U256::from(config.builder_boost_factor)) / U256::from(100);
     let local_boosted =
@@ -90,13 +92,21 @@ mod tests {
     }
 
     #[test]
-    fn lighthouse_compares_wei_and_heeds_the_override() {
+    fn lighthouse_compares_whole_wei() {
         let l = Personality::Lighthouse;
         assert_eq!(pick(l, Wei::from(1u128), Wei::ZERO), Side::Builder);
         assert_eq!(pick(l, Wei::from(7u128), Wei::from(7u128)), Side::Local);
-        let c = ProposerConfig { personality: l, ..Default::default() };
-        assert_eq!(choose(&c, gwei(9), Wei::ZERO, true).0, Side::Local);
-        assert_eq!(choose(&c, gwei(9), Wei::ZERO, false).0, Side::Builder);
+    }
+
+    #[test]
+    fn both_heed_the_override_whatever_the_bid_pays_and_whatever_its_boost() {
+        for personality in [Personality::Prysm, Personality::Lighthouse] {
+            for builder_boost_factor in [100, u64::MAX] {
+                let c = ProposerConfig { personality, builder_boost_factor, ..Default::default() };
+                assert_eq!(choose(&c, gwei(9), Wei::ZERO, true).0, Side::Local);
+                assert_eq!(choose(&c, gwei(9), Wei::ZERO, false).0, Side::Builder);
+            }
+        }
     }
 
     #[test]

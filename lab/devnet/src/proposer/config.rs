@@ -1,5 +1,6 @@
 //! How a proposer's beacon node is configured.
 
+use super::Breaker;
 use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -9,26 +10,14 @@ use url::Url;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Personality {
-    /// Prysm: SSZ; compares in gwei and 64 bits; asks for a header on a late head's hash although it
-    /// builds on that head's parent; does not look at a bid's `prev_randao`.
+    /// Prysm: SSZ; compares in gwei and 64 bits; asks nobody for a header where its execution client says
+    /// `should_override_builder`; asks on the hash of its head block's payload, which is that of a late
+    /// head although it builds on its parent, and zero in slot 1; does not look at a bid's `prev_randao`.
     #[default]
     Prysm,
-    /// Lighthouse: JSON; compares in wei; heeds `should_override_builder`; asks for what it builds on;
-    /// checks a bid's `prev_randao` and block number.
+    /// Lighthouse: JSON; compares in wei; asks, and then heeds `should_override_builder`; asks for what it
+    /// builds on; checks a bid's `prev_randao` and block number.
     Lighthouse,
-}
-
-/// When a node stops asking its builder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Breaker {
-    /// Missed slots in a row that open it, until one block is received.
-    pub consecutive: u64,
-    /// Missed slots among the last 32 that open it.
-    pub of_last_32: u64,
-    /// Whether the slots before the chain's first 32 count as missed, as they do in a real Prysm:
-    /// there it is open at slot 32 of a new chain. DEFAULT: false, or a new devnet would ask late.
-    pub before_genesis_counts: bool,
 }
 
 /// One beacon node with validators that propose through it.
@@ -83,26 +72,9 @@ impl ProposerConfig {
         validator >= self.first_validator && validator - self.first_validator < self.validators
     }
 
-    /// Its circuit breaker: Prysm's as a real one showed it; Lighthouse's as its manual gives it
-    /// (`--builder-fallback-skips` 3, `--builder-fallback-skips-per-epoch` 8).
+    /// Its circuit breaker: the one that it was given, or its personality's.
     pub fn breaker(&self) -> Breaker {
-        let of = |consecutive, of_last_32| Breaker { consecutive, of_last_32, before_genesis_counts: false };
-        self.breaker.unwrap_or(match self.personality {
-            Personality::Prysm => of(2, 5),
-            Personality::Lighthouse => of(3, 8),
-        })
-    }
-}
-
-impl Breaker {
-    /// Whether it is open for `slot` on a head of `head_slot`; `has_block` tells which earlier slots
-    /// have a canonical block.
-    pub fn is_open(&self, slot: u64, head_slot: u64, has_block: impl Fn(u64) -> bool) -> bool {
-        let in_a_row = slot.saturating_sub(head_slot).saturating_sub(1);
-        let first = slot.saturating_sub(32).max(1);
-        let missed = (first..slot).filter(|s| !has_block(*s)).count() as u64;
-        let unborn = if self.before_genesis_counts { 32u64.saturating_sub(slot.saturating_sub(1)) } else { 0 };
-        in_a_row >= self.consecutive || missed + unborn >= self.of_last_32
+        self.breaker.unwrap_or_else(|| Breaker::of(self.personality))
     }
 }
 
@@ -121,19 +93,6 @@ pub const fn header_timeout(slot_wall_ms: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_breaker_opens_after_misses_in_a_row_or_many_in_an_epoch() {
-        let b = ProposerConfig::default().breaker();
-        assert!(!b.is_open(10, 8, |s| s != 9));
-        assert!(b.is_open(10, 7, |s| s < 8));
-        let holes = |n: u64| move |s: u64| !s.is_multiple_of(3) || s > 3 * n;
-        assert!(!b.is_open(32, 31, holes(4)));
-        assert!(b.is_open(32, 31, holes(5)));
-        assert!(!b.is_open(1, 0, |_| true), "a new chain's builder is asked");
-        let real = Breaker { before_genesis_counts: true, ..b };
-        assert!(real.is_open(3, 2, |_| true) && !real.is_open(32, 31, |_| true));
-    }
 
     #[test]
     fn a_header_never_gets_more_than_a_second() {

@@ -25,7 +25,7 @@ pub struct Duty {
     /// The parent's post-state at this slot.
     pub state: Arc<BeaconState>,
     /// The parent hash that its node puts into the header request. It differs from the attributes'
-    /// only in Prysm's late-parent trap.
+    /// only in Prysm's late-parent trap, and in slot 1 with Prysm, where it is zero.
     pub asked_parent: B256,
     /// The payload's attributes.
     pub attributes: Attributes,
@@ -37,19 +37,31 @@ pub struct Duty {
 /// [`ConsensusError`] if a state is gone.
 pub fn of(chain: &Chain, nodes: &Nodes, slot: Slot) -> Result<Duty, ConsensusError> {
     let head = chain.head();
-    let (parent, reorgs_late) = match chain.planned_parent(slot) {
-        Some(root) => (chain.read(|s| s.get(&root)).ok_or(ConsensusError::UnknownParent(root))?, false),
-        None => match late_parent(chain, &head, slot) {
-            Some(parent) => (parent, true),
-            None => (head.clone(), false),
-        },
+    let (parent, asked) = match chain.planned_parent(slot) {
+        Some(root) => {
+            let planned = chain.read(|s| s.get(&root)).ok_or(ConsensusError::UnknownParent(root))?;
+            (planned.clone(), planned)
+        }
+        None => (late_parent(chain, &head, slot).unwrap_or_else(|| head.clone()), head),
     };
     let mut duty = on(chain, nodes, slot, parent)?;
-    let prysm = duty.node.as_ref().is_some_and(|n| n.personality == Personality::Prysm);
-    if reorgs_late && prysm {
-        duty.asked_parent = head.state()?.latest_execution_payload_header.block_hash;
+    if duty.is_prysms() {
+        // The beacon chain's block 0 carries no payload: in slot 1 this is zero.
+        duty.asked_parent = asked.block.message.body.execution_payload.block_hash;
     }
     Ok(duty)
+}
+
+impl Duty {
+    fn is_prysms(&self) -> bool {
+        self.node.as_ref().is_some_and(|n| n.personality == Personality::Prysm)
+    }
+
+    /// Whether the slot's node tells the payload's attributes where this is its head: not where the head
+    /// is late and would be built on; and where it is to be reorged, only Lighthouse does.
+    pub(crate) fn is_told(&self, head: &Known) -> bool {
+        !head.late || (self.parent.root != head.root && !self.is_prysms())
+    }
 }
 
 /// The duty of a slot on a given parent.

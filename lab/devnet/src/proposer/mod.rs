@@ -1,6 +1,6 @@
 //! The proposers' beacon nodes: each has validators, perhaps a builder, and one client's habits.
 //!
-//! - [`config`]: a node, its personality and circuit breaker, and the pace of its calls
+//! - [`config`], [`breaker`]: a node, its personality, its circuit breaker, and the pace of its calls
 //! - [`duty`]: what a slot's proposer builds on
 //! - [`propose`]: local block and bid, the choice, the signature, publication
 //! - [`choice`], [`checks`]: how bids are compared and refused
@@ -8,6 +8,7 @@
 //! - [`decision`]: what was decided and why
 
 mod assemble;
+pub mod breaker;
 pub mod checks;
 pub mod choice;
 pub mod client;
@@ -16,7 +17,8 @@ pub mod decision;
 pub mod duty;
 pub mod propose;
 
-pub use config::{Breaker, Personality, ProposerConfig};
+pub use breaker::Breaker;
+pub use config::{Personality, ProposerConfig};
 pub use decision::{Chosen, Decision, Decisions, Outcome};
 pub use duty::Duty;
 

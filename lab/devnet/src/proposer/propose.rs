@@ -1,8 +1,9 @@
 //! One slot's proposal: the local block and the bid, the choice, the signature, the publication.
 
 use super::{
-    Chosen, Decision, Duty, Outcome, ProposerConfig,
+    Chosen, Decision, Duty, Outcome, Personality, ProposerConfig,
     assemble::{Local, build},
+    breaker::Seen,
     checks::{self, Expected},
     choice::{self, Side},
     client::{BuilderClient, BuilderError},
@@ -63,7 +64,7 @@ type Asked = (Result<SignedBuilderBid, String>, Option<u64>);
 
 impl Proposal {
     async fn run(self) {
-        let (local, (bid, header_ms)) = tokio::join!(self.build_local(), self.ask());
+        let (local, (bid, header_ms)) = self.build_and_ask().await;
         let local = match local {
             Ok(local) => local,
             Err(why) => return self.nothing(format!("the local block could not be built: {why}")),
@@ -75,13 +76,10 @@ impl Proposal {
         let checked = bid.and_then(|b| self.check(&b, &local).map(|()| b).map_err(|why| format!("bid refused: {why}")));
         let taken = match checked {
             Err(why) => Err(why),
-            Ok(bid) => {
-                let overridden = self.node.trouble.overrides_builder();
-                match choice::choose(&self.config, Wei::new(bid.message.value), local.value, overridden) {
-                    (Side::Builder, why) => Ok((bid, why)),
-                    (Side::Local, why) => Err(why),
-                }
-            }
+            Ok(bid) => match choice::choose(&self.config, Wei::new(bid.message.value), local.value, local.overrides) {
+                (Side::Builder, why) => Ok((bid, why)),
+                (Side::Local, why) => Err(why),
+            },
         };
         match taken {
             Ok((bid, why)) => {
@@ -119,6 +117,22 @@ impl Proposal {
         self.node.decisions.push(self.decision(Chosen::Nothing, reason), self.had_builder());
     }
 
+    /// Prysm has its local block first, and asks nobody if its execution client says so; Lighthouse does
+    /// both at once.
+    async fn build_and_ask(&self) -> (Result<Local, String>, Asked) {
+        if self.config.personality == Personality::Lighthouse {
+            return tokio::join!(self.build_local(), self.ask());
+        }
+        let local = self.build_local().await;
+        let overrides = self.had_builder() && local.as_ref().is_ok_and(|l| l.overrides);
+        let asked = if overrides {
+            (Err(format!("{}: no header is asked for", choice::OVERRIDDEN)), None)
+        } else {
+            self.ask().await
+        };
+        (local, asked)
+    }
+
     async fn build_local(&self) -> Result<Local, String> {
         let (node, duty) = (self.node.clone(), self.duty.clone());
         let built = tokio::task::spawn_blocking(move || build(&node, &duty)).await;
@@ -128,8 +142,8 @@ impl Proposal {
     /// Asks the builder at its time, unless there is none or the circuit breaker is open.
     async fn ask(&self) -> Asked {
         let Some(client) = self.client() else { return (Err("no builder".into()), None) };
-        if self.breaker_is_open() {
-            return (Err("the circuit breaker is open after missed slots: no header is asked for".into()), None);
+        if let Some(why) = self.breaker_is_open() {
+            return (Err(format!("the circuit breaker is open: {why}; no header is asked for")), None);
         }
         let Some(key) = self.node.validators.get(self.duty.validator).map(ValidatorKey::public_key) else {
             return (Err("the validator's key is not the devnet's".into()), None);
@@ -148,10 +162,26 @@ impl Proposal {
         Some(BuilderClient::new(self.node.http.clone(), base, self.config.personality))
     }
 
-    fn breaker_is_open(&self) -> bool {
-        let (slot, head) = (self.duty.slot.get(), self.duty.parent.slot().get());
-        let has = |s: u64| self.node.chain.read(|store: &Store| store.at(Slot::new(s)).is_some());
-        self.config.breaker().is_open(slot, head, has)
+    /// Why the circuit breaker is open. Prysm counts blocks that were received, Lighthouse those of its
+    /// head's chain.
+    fn breaker_is_open(&self) -> Option<String> {
+        let (slot, personality) = (self.duty.slot, self.config.personality);
+        let prysm = personality == Personality::Prysm;
+        let chain = &self.node.chain;
+        let head = chain.head();
+        let finalized = head.state().map_or(slot.epoch(), |s| s.finalized_checkpoint.epoch);
+        let latest = if prysm { chain.read(|s: &Store| s.latest_received_before(slot)) } else { head.slot() };
+        let has_block = |s: u64| {
+            let at = Slot::new(s);
+            chain.read(|store: &Store| if prysm { store.first_of(at).is_some() } else { store.at(at).is_some() })
+        };
+        let seen = Seen {
+            slot: slot.get(),
+            latest: latest.get(),
+            epochs_since_finality: slot.epoch().get().saturating_sub(finalized.get()),
+            has_block,
+        };
+        self.config.breaker().open(personality, &seen)
     }
 
     fn check(&self, bid: &SignedBuilderBid, local: &Local) -> Result<(), String> {
