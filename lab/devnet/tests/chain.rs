@@ -100,7 +100,7 @@ async fn an_ordered_slot_is_missed_and_the_chain_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reorg_of_three_orphans_three_blocks_and_says_so() {
     let net = start(fast()).await;
-    wait_for_slot(&net, 5).await;
+    wait_for_height(&net, 5).await;
     let mut events = net.node.chain.events();
     order(&net, "reorg", json!({ "depth": 3 })).await;
     let told = next_event(&mut events, "chain_reorg").await;
@@ -130,7 +130,7 @@ async fn finality_lags_and_a_reorg_below_it_stalls_it_first() {
     let mut events = net.node.chain.events();
     let told = next_event(&mut events, "finalized_checkpoint").await;
     assert!(told["block"].is_string());
-    wait_for_slot(&net, 8).await;
+    wait_for_height(&net, 8).await;
     let finalized = net.node.chain.execution().finalized().number();
     assert!(finalized > 0);
     order(&net, "reorg", json!({ "depth": 7 })).await;

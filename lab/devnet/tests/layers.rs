@@ -236,7 +236,7 @@ async fn a_chain_of_two_second_slots_has_timestamps_two_apart_at_any_pace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn at_its_own_pace_a_chain_of_one_second_slots_keeps_the_walls_time() {
     let net = start(Config { slot_seconds: 1, slot_wall_ms: 1_000, genesis_time: None, ..fast() }).await;
-    let head = wait_for_slot(&net, 3).await;
+    let head = wait_for_height(&net, 3).await;
     let clock = net.spec().clock;
     for block in [head.clone(), net.node.chain.read(|s: &Store| s.get(&head.parent())).unwrap()] {
         let timestamp = block.block.message.body.execution_payload.timestamp;

@@ -123,7 +123,7 @@ async fn the_faucet_pays_and_the_gas_limit_moves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_block_is_orphaned_by_the_next_proposer() {
-    let net = start(Config { slot_wall_ms: 800, late_after_permille: 500, ..fast() }).await;
+    let net = start(Config { slot_wall_ms: 800, late_after_permille: 500, reorg_late_heads: true, ..fast() }).await;
     wait_for_slot(&net, 2).await;
     let mut events = net.node.chain.events();
     let late = next_slot(&net).saturating_add(1);
@@ -220,7 +220,7 @@ async fn finality_stands_still_between_stall_and_resume_and_then_follows_again()
 
 async fn a_reorg_deeper_than_finality(depth: u64, config: Config) {
     let net = start(config).await;
-    wait_for_slot(&net, depth + 2).await;
+    wait_for_height(&net, depth + 2).await;
     let mut events = net.node.chain.events();
     order(&net, "reorg", json!({ "depth": depth })).await;
     let told = next_event(&mut events, "chain_reorg").await;

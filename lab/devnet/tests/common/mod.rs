@@ -22,8 +22,9 @@ pub fn fast() -> Config {
     Config {
         slot_wall_ms: 400,
         genesis_time: Some(1_700_000_000),
-        // A loaded machine may be late without being told to.
+        // A loaded machine may be late without being told to: tests of late blocks say otherwise.
         late_after_permille: 900,
+        reorg_late_heads: false,
         ..Config::default()
     }
 }
@@ -47,6 +48,11 @@ pub async fn wait_for<T>(what: &str, mut f: impl FnMut() -> Option<T>) -> T {
 
 pub async fn wait_for_slot(net: &Devnet, slot: u64) -> Arc<Known> {
     wait_for(&format!("head at slot {slot}"), || Some(net.node.chain.head()).filter(|h| h.slot().get() >= slot)).await
+}
+
+/// Waits until there are so many blocks, however many slots that takes.
+pub async fn wait_for_height(net: &Devnet, height: u64) -> Arc<Known> {
+    wait_for(&format!("{height} blocks"), || Some(net.node.chain.head()).filter(|h| h.height >= height)).await
 }
 
 /// The decision of the first slot from `from` on that is not pending any more.
