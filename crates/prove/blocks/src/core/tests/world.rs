@@ -192,16 +192,7 @@ impl World {
         let first = if journal_dir.exists() { FirstUse::No } else { FirstUse::Yes };
         let storage = Arc::new(FileStorage::new(&journal_dir).unwrap());
         let config = JournalConfig::default();
-        // A host that was killed gives the folder back when the last of its fields is dropped.
-        let mut opened = Journal::open(storage.clone(), self.chain, config.clone(), self.clock.clone(), first);
-        for _ in 0..400 {
-            if !matches!(opened, Err(tandem_journal::JournalError::Locked(_))) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            opened = Journal::open(storage.clone(), self.chain, config.clone(), self.clock.clone(), first);
-        }
-        let journal = opened.unwrap();
+        let journal = Journal::open(storage, self.chain, config, self.clock.clone(), first).unwrap();
         let host_secret = HostSecret::from_bytes([8; 32]);
         let signer = Arc::new(Signer::new([super::world::validator()], host_secret, journal.clone()));
         let (guard, house) =
