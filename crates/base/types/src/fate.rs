@@ -79,8 +79,7 @@ pub struct Evidence {
     pub balance: Option<U256>,
     /// The transaction whose fate it follows.
     pub follows: Option<alloy_primitives::B256>,
-    /// Keccak hash of the sender's code there, where it has code. Boxed: few have, and fates travel in
-    /// enums of small things.
+    /// Keccak hash of the sender's code there, where it has code.
     #[serde(default)]
-    pub code_hash: Option<Box<alloy_primitives::B256>>,
+    pub code_hash: Option<alloy_primitives::B256>,
 }

@@ -44,6 +44,7 @@ impl Kind {
 
 /// A decoded record.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // Few at a time, and soon gone: a box for each fate would buy nothing.
 pub enum Record {
     /// See [`Kind::Bound`].
     Bound(BoundRecord),
@@ -136,7 +137,7 @@ impl StoredEvidence {
     }
     fn with(self, code_hash: Option<B256>) -> Evidence {
         let Self { parent, block, nonce, balance, follows } = self;
-        Evidence { parent, block, nonce, balance, follows, code_hash: code_hash.map(Box::new) }
+        Evidence { parent, block, nonce, balance, follows, code_hash }
     }
 }
 
@@ -145,18 +146,14 @@ impl From<&Fate> for StoredFate {
         match f.clone() {
             Fate::Kept { block } => Self::Kept(block),
             Fate::Early { block } => Self::Early(block),
-            Fate::Excused { cause, evidence } => {
-                match (StoredEvidence::of(&evidence), evidence.code_hash.as_deref().copied()) {
-                    (e, None) => Self::Excused(cause, e),
-                    (e, Some(code)) => Self::ExcusedByCode(cause, e, code),
-                }
-            }
-            Fate::Broken { cause, evidence } => {
-                match (StoredEvidence::of(&evidence), evidence.code_hash.as_deref().copied()) {
-                    (e, None) => Self::Broken(cause, e),
-                    (e, Some(code)) => Self::BrokenWithCode(cause, e, code),
-                }
-            }
+            Fate::Excused { cause, evidence } => match (StoredEvidence::of(&evidence), evidence.code_hash) {
+                (e, None) => Self::Excused(cause, e),
+                (e, Some(code)) => Self::ExcusedByCode(cause, e, code),
+            },
+            Fate::Broken { cause, evidence } => match (StoredEvidence::of(&evidence), evidence.code_hash) {
+                (e, None) => Self::Broken(cause, e),
+                (e, Some(code)) => Self::BrokenWithCode(cause, e, code),
+            },
         }
     }
 }
@@ -278,12 +275,7 @@ mod tests {
     use super::*;
 
     fn excused(code_hash: Option<B256>) -> Fate {
-        let evidence = Evidence {
-            nonce: Some(7),
-            balance: Some(U256::from(9)),
-            code_hash: code_hash.map(Box::new),
-            ..Evidence::default()
-        };
+        let evidence = Evidence { nonce: Some(7), balance: Some(U256::from(9)), code_hash, ..Evidence::default() };
         Fate::Excused { cause: Cause::CodeAppeared, evidence }
     }
     fn stored(fate: &Fate) -> Vec<u8> {

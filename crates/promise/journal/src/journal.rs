@@ -60,6 +60,7 @@ struct Inner {
 }
 
 /// A decided draft on its way to the disk.
+#[allow(clippy::large_enum_variant)] // Few at a time, and soon gone: a box for each fate would buy nothing.
 pub(crate) enum Ticket {
     Answered(Bound),
     Waits { entry: Arc<Entry>, gate: Option<Arc<Gate>>, new: bool },

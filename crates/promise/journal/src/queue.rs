@@ -27,6 +27,7 @@ pub(crate) struct Item {
     pub(crate) _place: Option<OwnedSemaphorePermit>,
 }
 
+#[allow(clippy::large_enum_variant)] // Few at a time, and soon gone: a box for each fate would buy nothing.
 pub(crate) enum What {
     Bound(Arc<Entry>, Vec<(B256, Bytes)>),
     Settled(u64, Fate),

@@ -174,7 +174,7 @@ fn stand(p: &Promised, parent: BlockId, sender: &mut Carried) -> Standing {
         nonce: Some(at.nonce),
         balance: Some(at.balance),
         follows,
-        code_hash: at.code_hash.map(Box::new),
+        code_hash: at.code_hash,
     };
     Standing::Excused(cause, evidence)
 }
@@ -266,7 +266,7 @@ mod tests {
         let set = walk(&[promised(1, 1, 0, 1), with], block(8), &view, |_| None);
         assert_eq!(causes(&set), [Some(Cause::CodeAppeared), None]);
         let Some(Standing::Excused(_, e)) = set.standing(1) else { panic!("excused") };
-        assert_eq!(e.code_hash.as_deref(), Some(&B256::repeat_byte(0xc0)), "the evidence names the code");
+        assert_eq!(e.code_hash, Some(B256::repeat_byte(0xc0)), "the evidence names the code");
     }
 
     #[test]

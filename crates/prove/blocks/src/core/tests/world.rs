@@ -196,16 +196,7 @@ impl World {
     pub fn doors(&self, storage: Arc<dyn Storage>) -> (Journal, Door, Door) {
         let first = if storage.list().unwrap().is_empty() { FirstUse::Yes } else { FirstUse::No };
         let config = JournalConfig::default();
-        // A host that was killed gives the folder back when the last of its fields is dropped.
-        let mut opened = Journal::open(storage.clone(), self.chain, config.clone(), self.clock.clone(), first);
-        for _ in 0..400 {
-            if !matches!(opened, Err(tandem_journal::JournalError::Locked(_))) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            opened = Journal::open(storage.clone(), self.chain, config.clone(), self.clock.clone(), first);
-        }
-        let journal = opened.unwrap();
+        let journal = Journal::open(storage, self.chain, config, self.clock.clone(), first).unwrap();
         let host_secret = HostSecret::from_bytes([8; 32]);
         let signer = Arc::new(Signer::new([super::world::validator()], host_secret, journal.clone()));
         let (guard, house) =
