@@ -105,7 +105,7 @@ impl Bench {
             let failed = |what: &str| ExecError::Internal(what.to_owned());
             let tx = TxEnvelope::decode_2718(&mut raw.as_ref()).map_err(|_| failed("decode"))?;
             let from = tx.recover_signer().map_err(|_| failed("recover"))?;
-            let done = evm.transact_commit(&Recovered::new_unchecked(tx, from));
+            let done = evm.transact_commit(Recovered::new_unchecked(tx, from));
             if !done.map_err(|e| ExecError::Internal(e.to_string()))?.is_success() {
                 return Err(failed("a transfer failed"));
             }

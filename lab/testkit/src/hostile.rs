@@ -73,7 +73,9 @@ impl Hostile {
         let told: Vec<Value> = serde_json::from_slice(params).unwrap_or_default();
         let n = told.get(1).and_then(Value::as_u64).unwrap_or(1_000);
         match told.first().and_then(Value::as_str) {
-            Some("panic") => std::panic::panic_any("told to panic by the lab"),
+            // What it is for.
+            #[allow(clippy::panic)]
+            Some("panic") => panic!("told to panic by the lab"),
             Some("hang") => hang(n),
             Some("hang-events") => self.hang_ms.store(n, Ordering::SeqCst),
             Some("flood") => {

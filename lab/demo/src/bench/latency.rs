@@ -50,7 +50,10 @@ pub async fn measure(binary: &Path, settings: &Settings, peaks: &mut Peaks) -> R
     let seen = slices_of(&setup, txs, slices).await?;
     let listener = Listener::attach(&setup.host.gateway).await?;
     let slots = Slots::follow(&setup.host.gateway, setup.rig.clock(), 3).await?;
-    Pool::new(&setup.host.gateway, 64).open(RATE, more, &slots.now()).await?;
+    let heard = Pool::new(&setup.host.gateway, 64).open(RATE, more, &slots.now()).await?;
+    if let (_, Some(why)) = load::count(&heard) {
+        bail!("with a listener: {why}");
+    }
     peaks.read("at 500 promises a second", &setup.host, &listener)?;
     setup.stop().await?;
     rows(seen, settings)

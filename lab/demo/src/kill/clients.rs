@@ -28,9 +28,9 @@ use tokio::{sync::Mutex, task::JoinSet};
 const CLIENTS: u32 = 12;
 /// Of the slots that are served, the nearest are asked for: the end is judged when the last is over. The
 /// one after them is left to the probes, so that they find room.
-const NEAR: usize = 5;
+const NEAR: usize = 4;
 /// How long a client waits for an answer.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long after a kill an honest request may take to succeed, at the very most.
 const PROBE: Duration = Duration::from_secs(30);
 /// A cut-off is near for a host that closes slots 20 ms before it, and for a client that reads its own
@@ -115,8 +115,14 @@ impl Crowd {
 
     /// Tells the clients whether the host should be answering.
     pub fn host_is_up(&self, up: bool) {
+        // A client reads the life first: one that reads the new one must not find the host up any more.
+        if !up {
+            self.shared.up.store(false, Ordering::SeqCst);
+        }
         self.shared.life.fetch_add(1, Ordering::SeqCst);
-        self.shared.up.store(up, Ordering::SeqCst);
+        if up {
+            self.shared.up.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Takes the wallets' transactions that are to be looked up.
@@ -198,11 +204,12 @@ impl Shared {
             let blind = asked.slot <= self.clock.slot_at(now).get() + 1;
             match &answer {
                 Answer::Refused(code) if oracle.is_fair(&asked, code, (late, blind), &room::ROOM) => {}
-                Answer::Refused(code) => {
-                    tracing::warn!(code, slot = asked.slot, sender = asked.sender, "an honest request was refused");
-                    oracle.honest(false);
+                other => {
+                    if !matches!(other, Answer::Promise(_)) {
+                        tracing::warn!(answer = ?other, slot = asked.slot, sender = asked.sender, "an honest request");
+                    }
+                    oracle.honest(other);
                 }
-                other => oracle.honest(matches!(other, Answer::Promise(_))),
             }
         }
         oracle.take(asked, answer.clone());

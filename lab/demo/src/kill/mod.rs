@@ -214,9 +214,9 @@ impl Run<'_> {
         let refusals: Vec<String> = o.refusals().iter().map(|(k, n)| format!("{n} {k}")).collect();
         let faults = o.faults().len();
         report.add("contradictions", faults == 0, faults as f64, "", format!("refused: {}", refusals.join(", ")));
-        let (asked, won) = o.honest_counts();
-        let detail = format!("of {asked} asked");
-        report.add("honest requests to a ready host", asked > 0 && asked == won, won as f64, "", detail);
+        let honest = o.honest_counts();
+        let detail = format!("of {} that had room and time, {} refused", honest.asked, honest.refused);
+        report.add("honest requests to a ready host", honest.is_ok(), honest.won as f64, "", detail);
         let probes = probe_row(&self.probes);
         report.add("honest requests after a kill", probes.0, probes.1, "", probes.2);
         let slowest = self.returns.iter().max().copied().unwrap_or_default();

@@ -56,6 +56,25 @@ pub struct Held {
     pub answer: Bytes,
 }
 
+/// Honest requests to a ready host, and what came of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Honest {
+    /// All that could have been promised.
+    pub asked: u64,
+    /// Promised.
+    pub won: u64,
+    /// Refused, and not for what clients themselves see.
+    pub refused: u64,
+}
+
+impl Honest {
+    /// None may be refused. One of two hundred may come to a machine that is too busy to answer in time: it
+    /// is asked for again, like everything without an answer.
+    pub const fn is_ok(&self) -> bool {
+        self.won > 0 && self.refused == 0 && (self.asked - self.won) * 200 <= self.asked
+    }
+}
+
 /// Refusals that say that something else is promised for the nonce, or that an earlier one is not.
 const TAKEN: [&str; 3] = ["conflict", "nonce-taken", "nonce-gap"];
 /// Refusals for want of room.
@@ -82,7 +101,7 @@ pub struct Oracle {
     /// The newest final slot, where the chain is watched.
     finalized: Option<u64>,
     refusals: BTreeMap<String, u64>,
-    honest: (u64, u64),
+    honest: Honest,
     faults: Vec<String>,
     kinds: BTreeMap<Kind, usize>,
 }
@@ -186,14 +205,19 @@ impl Oracle {
         open.filter(|a| a.slot == by.slot || a.slot == 0).fold(held, Used::with)
     }
 
-    /// Counts an honest, uncontested request to a ready host, and whether it succeeded.
-    pub fn honest(&mut self, succeeded: bool) {
-        self.honest.0 += 1;
-        self.honest.1 += u64::from(succeeded);
+    /// Counts an honest, uncontested request to a host that was ready all the while, and what came. A fair
+    /// refusal is not counted.
+    pub fn honest(&mut self, answer: &Answer) {
+        self.honest.asked += 1;
+        match answer {
+            Answer::Promise(_) => self.honest.won += 1,
+            Answer::Refused(_) => self.honest.refused += 1,
+            Answer::Nothing => {}
+        }
     }
 
-    /// Honest requests to a ready host, and how many of them succeeded.
-    pub fn honest_counts(&self) -> (u64, u64) {
+    /// Honest requests to a ready host.
+    pub fn honest_counts(&self) -> Honest {
         self.honest
     }
 

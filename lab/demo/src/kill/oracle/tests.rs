@@ -160,3 +160,17 @@ fn only_what_an_early_acknowledgement_leads_to_counts_as_a_loss() {
     let others = [Kind::Silent, Kind::Unready, Kind::Room, Kind::Missed, Kind::Denied, Kind::Rig];
     assert!(others.iter().all(|k| !k.is_loss()));
 }
+
+#[test]
+fn no_honest_request_may_be_refused_and_hardly_any_left_without_an_answer() {
+    let denied = refused("balance-short");
+    let of = |won, refused, silent| {
+        let mut o = Oracle::default();
+        (0..won).for_each(|_| o.honest(&promise("x")));
+        (0..refused).for_each(|_| o.honest(&denied));
+        (0..silent).for_each(|_| o.honest(&Answer::Nothing));
+        o.honest_counts().is_ok()
+    };
+    assert!(of(1, 0, 0) && of(199, 0, 1));
+    assert!(!of(0, 0, 0) && !of(10_000, 1, 0) && !of(100, 0, 1) && !of(0, 0, 5));
+}
