@@ -215,9 +215,6 @@ fn browser() -> Result<()> {
     let mut c = run::lab(&tandem);
     c.args(["browser-test", "--script", "web/test/browser.mjs"]);
     c.arg("--shots").arg(cache::dir().join("screenshots")).arg("--npm").arg(cache::npm());
-    if let Some(chromium) = peers::chromium() {
-        c.arg("--chromium").arg(chromium);
-    }
     run::run("browser test", &mut c)
 }
 

@@ -371,9 +371,6 @@ pub enum Lab {
         /// The folder that has node_modules/playwright-core.
         #[arg(long, value_name = "DIR")]
         npm: PathBuf,
-        /// The browser; by default the first Chromium or Chrome in the search path.
-        #[arg(long, value_name = "FILE")]
-        chromium: Option<PathBuf>,
     },
 }
 

@@ -82,9 +82,8 @@ pub async fn run(args: LabArgs) -> Result<()> {
         Lab::Bench { prefix, report, list } => {
             stop.during(demo::bench::run(&demo::bench::Options { binary, prefix, report, list })).await
         }
-        Lab::BrowserTest { script, shots, npm, chromium } => {
-            let options = demo::browser::Options { binary, script, shots, npm, chromium };
-            stop.during(demo::browser::run(&options)).await
+        Lab::BrowserTest { script, shots, npm } => {
+            stop.during(demo::browser::run(&binary, &script, &shots, &npm)).await
         }
     }
 }
