@@ -3,9 +3,12 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// The grouped list that takes the place of clap's flat one: (group, what it is for, [(command, what it
-/// does)]). A test holds it against the commands.
-const GROUPS: &[(&str, &str, &[(&str, &str)])] = &[
+/// A group of the list that takes the place of clap's flat one: its name, what it is for, and its commands,
+/// each with what it does. A test holds them against the commands.
+type Group = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+/// The groups, in the order in which a person meets them.
+const GROUPS: &[Group] = &[
     (
         "Operate",
         "run beside a validator",

@@ -371,7 +371,8 @@ async fn an_order_that_can_not_be_taken_gets_an_error_of_one_shape_with_a_stable
         let answer = http::post(&url(path), &body, None, PATIENCE).await.unwrap();
         is(&answer, want, reason, &format!("{path} {body}"));
     }
-    let raw: [(&[(&str, &str)], &[u8], u16); 3] = [
+    type Raw = (&'static [(&'static str, &'static str)], &'static [u8], u16);
+    let raw: [Raw; 3] = [
         (&[("content-type", "application/json")], b"{\"depth\":", 400),
         (&[("content-type", "text/plain")], b"{\"depth\":1}", 415),
         (&[("content-type", "application/json")], &[0xff, 0xfe], 400),

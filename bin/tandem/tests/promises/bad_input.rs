@@ -107,7 +107,9 @@ fn json_rpc(tx: &SignedTx) -> Vec<(&'static str, Vec<u8>, &'static str)> {
 }
 
 /// (what, method, path, content type, body, status).
-fn builder() -> Vec<(&'static str, &'static str, String, &'static str, Vec<u8>, u16)> {
+type Bad = (&'static str, &'static str, String, &'static str, Vec<u8>, u16);
+
+fn builder() -> Vec<Bad> {
     let header = |slot: &str, key: &str| format!("/eth/v1/builder/header/{slot}/0x{}/{key}", "07".repeat(32));
     let (off_curve, v2) = (format!("0x{}", "11".repeat(48)), "/eth/v2/builder/blinded_blocks".to_owned());
     // On the curve, outside the subgroup.

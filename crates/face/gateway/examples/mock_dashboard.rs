@@ -179,7 +179,9 @@ impl House {
             is_final: false,
         };
         if let Some(wei) = view.forgone {
-            self.ledger.forgo(n, Slot::new(n), Wall.now_ms(), wei, &[(preconf(), 1)], false).unwrap();
+            let (at_ms, weights) = (Wall.now_ms(), vec![(preconf(), 1)]);
+            let one = tandem_ledger::Forgone { seal_seq: n, slot: Slot::new(n), at_ms, wei, weights, is_final: false };
+            self.ledger.forgo(&[one]).unwrap();
         }
         world.blocks.insert(n, view.clone());
         let mut fates = Vec::new();

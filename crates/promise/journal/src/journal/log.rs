@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 /// A durable entry of the journal that concerns a module.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // A page at a time, and soon gone: a box for each fate would buy nothing.
 pub enum LogEntry {
     /// A commitment.
     Bound(Recorded),
