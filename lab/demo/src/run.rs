@@ -238,7 +238,6 @@ async fn start_hosts(rig: &mut Rig, options: &Options, relays: &[String]) -> Res
         // The first host has no relay: all its blocks are its own.
         let with = if i == 0 { &[] } else { relays };
         let mut host = rig.add_host(&options.binary, name, first..first + EACH, personality, with).await?;
-        forgo_any_bribe(&host)?;
         host.flag("--first-use");
         host.start()?;
         hosts.push(host);
@@ -249,17 +248,6 @@ async fn start_hosts(rig: &mut Rig, options: &Options, relays: &[String]) -> Res
         rig.connect(host).await?;
     }
     Ok(hosts)
-}
-
-/// The censoring relay claims 50 ETH a block that it does not pay. Where such a claim is booked as
-/// forgone, the default of 1 ETH a day closes the host's slots after the first refusal.
-fn forgo_any_bribe(host: &Host) -> Result<()> {
-    let file = host.dir.join("tandem.toml");
-    let text = std::fs::read_to_string(&file)?;
-    let default = "max_forgone = \"1000000000000000000\"";
-    anyhow::ensure!(text.contains(default), "{} has no `{default}`", file.display());
-    std::fs::write(&file, text.replace(default, "max_forgone = \"1000000000000000000000000\""))?;
-    Ok(())
 }
 
 fn hints(options: &Options, promise: &std::path::Path) {

@@ -155,7 +155,7 @@ fn stand(p: &Promised, parent: BlockId, sender: &mut Carried) -> Standing {
         None if at.nonce > p.nonce => Some(Cause::NonceUsed),
         // The journal takes a nonce only right above promised ones and the head's: what is missing
         // below it was promised for an earlier slot, or stood in a head that was reorged since. Either
-        // way it is not on this chain (docs/adr/0011).
+        // way it is not on this chain (docs/adr/0007).
         None if at.nonce < p.nonce => Some(Cause::Predecessor),
         None if at.has_code && !p.sender_had_code => Some(Cause::CodeAppeared),
         None if at.balance < p.cost => Some(Cause::BalanceShort),

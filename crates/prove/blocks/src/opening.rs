@@ -6,7 +6,7 @@
 //!
 //! What a refused bid claims to pay is nothing that anybody can check: its payload is never seen. So
 //! a claim counts in full only as far as another bid of the slot bears it out: see [`Claims::counted`]
-//! and docs/adr/0010-what-a-refused-bid-is-worth.md.
+//! and docs/adr/0006-what-a-refused-bid-is-worth.md.
 
 use crate::{
     bid::{Candidate, choose::Refused},
