@@ -124,6 +124,11 @@ impl Shared {
         s
     }
 
+    /// What is kept of the last look is old: something happened that whoever looks next must see.
+    pub fn look_anew(&self) {
+        *locked(&self.snapshot) = None;
+    }
+
     /// The slot, if its proposer is ours.
     pub fn own_key(&self, slot: Slot) -> Option<SlotKey> {
         let s = self.snapshot();

@@ -114,7 +114,8 @@ async fn a_relay_that_proves_what_is_due_and_then_withholds_costs_the_slot_and_t
     assert_eq!((lost.counts.blinded, lost.counts.published), (1, 0));
     assert_eq!(lost.block, Value::Null, "the slot has no block");
     let fate = world.fate(0, &lost.held, "excused").await;
-    assert_eq!(fate["cause"], "missed", "{fate}");
+    // Our proposer signed a block, and the chain does not have it.
+    assert_eq!(fate["cause"], "orphaned", "{fate}");
     // It is no foreign block: promising goes on, and without the relay the next promise is kept.
     let next = slot_with(&world, 2, PLAIN, |_| silent()).await;
     world.assert_kept(0, &next.held).await;

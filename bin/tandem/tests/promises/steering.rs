@@ -1,6 +1,6 @@
 //! A richer local block: a beacon node takes it, and the promise with it, unless the bid is steered.
 
-use crate::world::{Held, Plan, World};
+use crate::world::{Held, Plan, World, until};
 use alloy_primitives::B256;
 use serde_json::Value;
 use tandem_demo::{ask, http};
@@ -55,8 +55,9 @@ async fn broken_without_kept_with(personality: &'static str) {
     assert_eq!(world.slot_of(held.hash).await, None);
     let fate = world.fate(0, &held, "broken").await;
     assert_eq!(fate["cause"], "left_out", "{fate}");
-    // Somebody else built for our proposer: nothing more is promised until an operator looks.
-    assert_eq!(is_promising(&world, 0).await, false);
+    // Somebody else built for our proposer: nothing more is promised until an operator looks. What the
+    // page shows may be a moment old.
+    until("the host to show that it stopped", async || (is_promising(&world, 0).await == false).then_some(())).await;
     assert_eq!(ask::served(&world.hosts[0].gateway).await.unwrap(), Vec::new());
     assert_eq!(world.order(0, "promising/resume").await, 204);
     world.open_slot(0, 1).await;

@@ -12,6 +12,8 @@ impl Shared {
     /// A block joined the chain.
     pub fn block_applied(&self, block: &Block) {
         let Some(slot) = block.slot else { return };
+        // The block's bids came within the last moments, and what is said of it now is kept.
+        self.look_anew();
         let view = self.block_view(block, slot);
         {
             let mut seen = locked(&self.seen);
