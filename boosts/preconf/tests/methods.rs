@@ -77,7 +77,8 @@ async fn a_wallet_that_sends_again_after_a_missed_slot_gets_a_new_promise() {
 async fn slots_tells_what_is_open_and_leaves_out_what_is_closing() {
     let r = rig();
     let offering = json!([{ "chain_id": 1, "commitment_types": [1] }]);
-    let both = json!({ "slots": [{ "slot": 12, "offerings": offering }, { "slot": 14, "offerings": offering }] });
+    let of = |slot: u64| json!({ "slot": slot, "offerings": offering, "public_at_seal": served(slot).public_at_seal });
+    let both = json!({ "slots": [of(12), of(14)] });
     for params in [json!([]), json!({}), Value::Null] {
         assert_eq!(r.call("slots", params).await.unwrap(), both);
     }
