@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
-use crate::{build, cache, peers, ready, run};
+use crate::{cache, peers, ready, run};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
@@ -73,7 +73,7 @@ fn stage(name: &str, kill_rounds: u32) -> Outcome {
         "house" => std::env::current_dir().map_err(Into::into).and_then(|root| crate::house::run(&root)),
         "lint" => lint(),
         "licences" => licences(),
-        "unit" => cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]),
+        "unit" => cargo(&[&TESTS[..], &["--no-fail-fast"]].concat()),
         "docs" => docs(),
         "interop" => interop(),
         "kill" => kill_loop(kill_rounds),
@@ -140,6 +140,16 @@ pub fn long(rounds: u32) -> Result<()> {
     })
 }
 
+/// What `unit` builds, and with it the binary that the stages after it run. The same selection of packages
+/// is used everywhere here: another one has other features, and would compile the libraries again.
+const TESTS: [&str; 5] = ["test", "--workspace", "--lib", "--bins", "--tests"];
+
+/// The binary, built as for the tests.
+fn tandem() -> Result<std::path::PathBuf> {
+    cargo(&[&TESTS[..], &["--no-run", "--quiet"]].concat())?;
+    Ok(cache::target().join("debug").join("tandem"))
+}
+
 fn cargo(args: &[&str]) -> Result<()> {
     run::run(args[0], run::cargo().args(args))
 }
@@ -159,20 +169,20 @@ fn licences() -> Result<()> {
 }
 
 fn kill_loop(rounds: u32) -> Result<()> {
-    let tandem = build::tandem(false)?;
+    let tandem = tandem()?;
     run::run("kill loop", run::lab(&tandem).args(["kill-loop", "--rounds", &rounds.to_string()]))?;
     // The negative control: a host that acknowledges before it writes must be caught.
     run::run("kill loop's control", run::lab(&tandem).args(["kill-loop", "--rounds", "10", "--break-write"]))
 }
 
 fn demo() -> Result<()> {
-    let tandem = build::tandem(false)?;
+    let tandem = tandem()?;
     run::run("demo", run::lab(&tandem).arg("demo"))
 }
 
 /// Not a measurement: only that a benchmark runs and writes what it should.
 fn bench() -> Result<()> {
-    let tandem = build::tandem(false)?;
+    let tandem = tandem()?;
     let file = cache::dir().join("bench-smoke.json");
     if file.exists() {
         std::fs::remove_file(&file)?;
@@ -202,7 +212,7 @@ fn check_bench(text: &str) -> Result<()> {
 /// The devnet against other software: what geth, foundry and viem say to it.
 fn interop() -> Result<()> {
     let mut c = run::cargo();
-    c.args(["test", "--package", "tandem-devnet", "--test", "interop", "--", "--ignored", "--nocapture"])
+    c.args(["test", "--workspace", "--test", "interop", "--", "--ignored", "--nocapture"])
         // Each starts servers of its own, and most a geth: one after the other on two cores.
         .arg("--test-threads=1")
         .env("TANDEM_GETH", peers::geth())
@@ -211,7 +221,7 @@ fn interop() -> Result<()> {
 }
 
 fn browser() -> Result<()> {
-    let tandem = build::tandem(false)?;
+    let tandem = tandem()?;
     let mut c = run::lab(&tandem);
     c.args(["browser-test", "--script", "web/test/browser.mjs"]);
     c.arg("--shots").arg(cache::dir().join("screenshots")).arg("--npm").arg(cache::npm());
