@@ -9,6 +9,9 @@ use tandem_host::{ModuleHealth, Phase};
 /// Records that are counted as a module's backlog at most; more is a backlog all the same.
 const MOST_RECORDS: usize = 1_024;
 
+/// Headers from the head to its grandparent.
+const JUDGED_FROM: usize = 3;
+
 impl Shared {
     /// The modules.
     pub fn module_views(&self) -> Vec<ModuleView> {
@@ -71,8 +74,10 @@ impl Shared {
     /// Whether it is ready for requests.
     pub fn ready(&self) -> Health {
         let mut reasons = self.halted();
-        if self.state.head().is_none() {
-            reasons.push(Reason::new("not-synced", "the head of the chain is not known yet"));
+        // Fees are judged from the head's grandparent: without it every request would be sent away.
+        let headers = self.state.headers();
+        if headers.len() < JUDGED_FROM && headers.last().is_none_or(|h| h.id.number > 0) {
+            reasons.push(Reason::new("not-synced", "the head of the chain and its grandparent are not known yet"));
         }
         for m in self.host.health().iter().filter(|m| m.phase == Phase::Starting) {
             reasons.push(Reason::new("module-starting", format!("module {} is starting", m.module)));
