@@ -96,13 +96,14 @@ async fn panic_until_banned(world: &World, name: &str, method: &str) {
         assert_eq!(why, "module-failed");
         until("the panic to be judged", async || {
             let m = listed(world, name).await?;
-            let judged = m["panics"].as_u64() > before["panics"].as_u64();
-            (judged && (m["state"] == "running" || m["state"] == "banned")).then_some(())
+            // It counts at once, and is judged a moment later: until then it still seems to run.
+            let again = m["restarts"].as_u64() > before["restarts"].as_u64() && m["state"] == "running";
+            (again || m["state"] == "banned").then_some(())
         })
         .await;
     }
     let m = listed(world, name).await.unwrap();
-    assert_eq!((&m["state"], strikes(&m)), (&json!("banned"), 3), "{m}");
+    assert!(m["state"] == "banned" && strikes(&m) >= 3, "{m}");
     assert!(listed(world, name).await.unwrap()["last_fault"].as_str().unwrap().contains("told to panic"));
     assert_eq!(tell(world, method, json!(["panic"])).await.unwrap_err(), "module-down");
 }
@@ -210,7 +211,7 @@ async fn a_neighbour_that_floods_panics_and_hangs_leaves_promises_and_the_builde
     last.push(world.promise(0, 6, 0, slot).await);
     assert_kept_in_our_block(&world, slot, &last).await;
     let m = listed(&world, "neighbour").await.unwrap();
-    assert_eq!((&m["state"], strikes(&m)), (&json!("banned"), 3), "{m}");
+    assert!(m["state"] == "banned" && strikes(&m) >= 3, "{m}");
 
     // Nothing of it is the boost's.
     let m = listed(&world, "preconf").await.unwrap();
