@@ -67,7 +67,7 @@ fn sentence(build: &Build, target: &Path, missing: usize, of: usize) -> String {
 /// The names of the crates of a build, without versions.
 pub fn crates(package: Option<&str>) -> Result<BTreeSet<String>> {
     let mut c = run::cargo();
-    c.args(["tree", "--edges", "normal,build", "--prefix", "none", "--no-dedupe", "--format", "{p}"]);
+    c.args(["tree", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
     match package {
         Some(p) => c.args(["--package", p]),
         None => c.arg("--workspace"),
