@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 use tandem_testkit::relay::{Behaviour, Relay, RelayConfig};
+use tandem_types::Wei;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +176,8 @@ async fn start_relay(rig: &Rig) -> Result<Relay> {
         chain_id: rig.chain_id(),
         seed: 2,
         constraints: true,
-        behaviour: Behaviour::default(),
+        // More than the same block is worth when it is built by the host, or the host would take its own.
+        behaviour: Behaviour { claim: Some(Wei::from_eth(1)), ..Behaviour::default() },
     })
     .await
 }
