@@ -103,20 +103,20 @@ pub fn room(slot: &ServedSlot, f: &TxFacts, deposited: bool) -> Result<(), Refus
         Err(Refusal::new("slot-full", why).accepting(json!({ what: have })))
     };
     let (size, blobs) = (f.size as u64, f.blob_hashes.len() as u64);
-    if r.count < 1 {
-        return left("promises", r.count, 1);
-    }
-    if f.gas_limit > r.gas {
-        return left("gas", r.gas, f.gas_limit);
-    }
-    if !deposited && f.gas_limit > r.unsecured_gas {
-        return left("gas for senders without a deposit", r.unsecured_gas, f.gas_limit);
-    }
-    if blobs > r.blobs {
-        return left("blobs", r.blobs, blobs);
-    }
-    if size > r.bytes {
-        return left("bytes", r.bytes, size);
+    // Whichever pool ends first ends the slot, so that senders without a deposit have their share of each.
+    let all = [
+        ("promises", r.count, r.unsecured_count, 1),
+        ("gas", r.gas, r.unsecured_gas, f.gas_limit),
+        ("blobs", r.blobs, r.unsecured_blobs, blobs),
+        ("bytes", r.bytes, r.unsecured_bytes, size),
+    ];
+    for (what, have, unsecured, want) in all {
+        if want > have {
+            return left(what, have, want);
+        }
+        if !deposited && want > unsecured {
+            return left(&format!("{what} for senders without a deposit"), unsecured, want);
+        }
     }
     Ok(())
 }

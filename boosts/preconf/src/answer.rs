@@ -2,15 +2,39 @@
 
 use crate::{
     ask::{self, Which, json},
-    view,
+    view::{self, Remembered},
 };
 use alloy_primitives::B256;
 use serde_json::{Value, json};
 use tandem_module::{Context, Refusal, Reply};
-use tandem_types::{Body, Signed};
+use tandem_types::{Body, Signed, Slot};
 
 pub(crate) fn unknown(why: &str) -> Refusal {
     Refusal::new("unknown-promise", why)
+}
+
+/// `expired`, with the fate of what was promised, where one of these hashes is of a promise of this slot
+/// that the boost remembers and the journal does not. Any other refusal is handed on.
+pub(crate) fn with_fate(cx: &Context, refusal: Refusal, slot: Slot, hashes: &[B256]) -> Refusal {
+    if refusal.code != "expired" {
+        return refusal;
+    }
+    let found = hashes.iter().find_map(|hash| view::find(cx.store.as_ref(), *hash).filter(|r| r.slot == slot));
+    found.map_or(refusal, |r| expired(&r))
+}
+
+/// `expired`, where the journal has a request's promise no more and the boost remembers it.
+pub(crate) fn forgotten(cx: &Context, request: B256) -> Option<Refusal> {
+    let found = view::find(cx.store.as_ref(), request).filter(|r| r.request_hash == request)?;
+    Some(expired(&found))
+}
+
+fn expired(r: &Remembered) -> Refusal {
+    let why = match &r.fate {
+        Some(fate) => format!("slot {} is final; the promise was {}", r.slot, fate.name()),
+        None => format!("slot {} is final; what became of the promise is not known here", r.slot),
+    };
+    Refusal::new("expired", why).accepting(json!({ "fate": r.fate, "tx_hash": r.tx_hash }))
 }
 
 /// Answers with the promise, its delegation, its slot's completeness root and its fate; or, where the

@@ -106,21 +106,32 @@ impl Preconf {
     async fn commitment_request(&self, cx: &Context, params: &[u8]) -> Result<Reply, Refusal> {
         let ask = ask::commitment_request(params)?;
         let slot = ask.slot.unwrap_or_default();
-        if let Some(signed) = cx.slots.promise_by_request(ask.hash_for(slot)).await? {
+        let request = ask.hash_for(slot);
+        if let Some(signed) = cx.slots.promise_by_request(request).await? {
             return json(&ask::signed_commitment(&signed)?);
         }
         if ask.is_costly() {
-            admit::open_slot(cx, &self.config, slot)?;
+            admit::open_slot(cx, &self.config, slot).map_err(|r| answer::with_fate(cx, r, slot, &[request]))?;
         }
         let c = self.candidate(cx, ask, slot).await?;
         let signed = match self.made(cx, &c).await? {
             Some(signed) => signed,
             None => {
-                let served = admit::open_slot(cx, &self.config, slot)?;
-                self.promise(cx, &c, &served).await?
+                let refused = match self.promise_in(cx, &c, slot).await {
+                    Ok(signed) => return json(&ask::signed_commitment(&signed)?),
+                    Err(refused) => answer::with_fate(cx, refused, slot, &[request, c.tx.facts.hash]),
+                };
+                self.made(cx, &c).await?.ok_or(refused)?
             }
         };
         json(&ask::signed_commitment(&signed)?)
+    }
+
+    /// A refusal of this may come of the same request, which another call was promised meanwhile: its room
+    /// is taken and its price has risen. So the caller looks again before it refuses.
+    async fn promise_in(&self, cx: &Context, c: &Candidate, slot: tandem_types::Slot) -> Result<Signed, Refusal> {
+        let served = admit::open_slot(cx, &self.config, slot)?;
+        self.promise(cx, c, &served).await
     }
 
     /// A plain wallet's transaction: the next slot that is served here, and nothing is kept otherwise.
@@ -142,18 +153,26 @@ impl Preconf {
         }
         let mut full = None;
         for slot in open {
-            match self.promise(cx, &c, &slot).await {
+            let refused = match self.promise(cx, &c, &slot).await {
                 Ok(_) => return json(&hash),
+                Err(refused) => refused,
+            };
+            // Another call may have been promised the same meanwhile.
+            if let Some(signed) = self.made(cx, &c).await?
+                && !has_failed(cx, &signed)
+            {
+                return json(&hash);
+            }
+            match refused {
                 // Only for want of room, or because it closed meanwhile, is the next slot tried.
-                Err(r)
-                    if matches!(
-                        r.code.as_str(),
-                        "slot-full" | "slot-closing" | "slot-closed" | "closed" | "exhausted"
-                    ) =>
+                r if matches!(
+                    r.code.as_str(),
+                    "slot-full" | "slot-closing" | "slot-closed" | "closed" | "exhausted"
+                ) =>
                 {
                     full = full.or(Some(r))
                 }
-                Err(r) => return Err(r),
+                r => return Err(r),
             }
         }
         Err(full.unwrap_or_else(|| cx.slots.why_closed(None)))
@@ -186,7 +205,8 @@ impl Preconf {
         let hash = ask::request_hash(params)?;
         match cx.slots.promise_by_request(hash).await? {
             Some(signed) => json(&ask::signed_commitment(&signed)?),
-            None => Err(answer::unknown(&format!("no commitment was made for the request {hash}"))),
+            None => Err(answer::forgotten(cx, hash)
+                .unwrap_or_else(|| answer::unknown(&format!("no commitment was made for the request {hash}")))),
         }
     }
 }

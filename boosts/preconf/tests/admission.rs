@@ -79,6 +79,31 @@ async fn senders_without_a_deposit_share_half_the_room() {
 }
 
 #[tokio::test]
+async fn senders_without_a_deposit_have_their_share_of_each_pool_and_others_the_rest() {
+    let t = |n| Tx { blobs: 2, blob_fee: GWEI, ..tx(n, 0) };
+    let size = t(1).raw().len() as u64;
+    for field in ["gas", "blobs", "bytes", "count"] {
+        let set = |s: &mut tandem_module::ServedSlot, less: u64| match field {
+            "gas" => s.room.unsecured_gas = 21_000 - less,
+            "blobs" => s.room.unsecured_blobs = 2 - less,
+            "bytes" => s.room.unsecured_bytes = size - less,
+            _ => s.room.unsecured_count = 1 - less,
+        };
+        let r = rig_with(PreconfConfig { deposits: vec![who(9)], ..Default::default() });
+        r.house.slot(12, |s| set(s, 1));
+        let refused = r.ask(12, &t(1)).await.unwrap_err();
+        assert_eq!(refused.code, "slot-full", "{field}");
+        let what = refused.accepted().unwrap();
+        let what = what.as_object().unwrap().keys().next().unwrap().clone();
+        assert!(what.ends_with("for senders without a deposit"), "{field}: {what}");
+        assert_eq!(r.code(12, &t(9)).await, "ok", "{field}: with a deposit it fits");
+        r.house.slot(12, |s| set(s, 0));
+        assert_eq!(r.code(12, &t(1)).await, "ok", "{field}: exactly what is left fits");
+        assert_eq!(r.code(12, &t(2)).await, "slot-full", "{field}: and nothing more");
+    }
+}
+
+#[tokio::test]
 async fn nonces_follow_the_state_and_earlier_promises() {
     let r = rig();
     r.house.account(1, |a| a.nonce = 5);

@@ -15,6 +15,7 @@ use tandem_types::{
     BlockId, BlsPublicKey, Body, ChainSpec, Draft, Fate, InclusionPromise, Signed, SigningRoot, Slot, SlotClock,
     SlotKey, body::TxFacts, fabric,
 };
+use tokio::sync::watch;
 
 pub const GWEI: u128 = 1_000_000_000;
 
@@ -96,7 +97,14 @@ pub struct World {
     pub store: BTreeMap<bytes::Bytes, bytes::Bytes>,
     pub checks: u64,
     pub reads: u64,
+    pub floor: u64,
+    /// While true, what is decided waits for its sync.
+    pub held: watch::Sender<bool>,
+    /// Done once, right after a lookup of a transaction that found nothing: what another call does meanwhile.
+    pub meanwhile: Option<Meanwhile>,
 }
+
+pub type Meanwhile = Box<dyn FnOnce(&mut World) + Send>;
 
 #[derive(Clone)]
 pub struct House(pub Arc<Mutex<World>>);
@@ -115,8 +123,11 @@ pub fn served(slot: u64) -> ServedSlot {
             gas: 10_000_000,
             unsecured_gas: 5_000_000,
             blobs: 6,
+            unsecured_blobs: 3,
             bytes: 1_000_000,
+            unsecured_bytes: 500_000,
             count: 100,
+            unsecured_count: 50,
             gas_total: 10_000_000,
         },
         opening: Opening::default(),
@@ -155,6 +166,9 @@ impl House {
             store: BTreeMap::new(),
             checks: 0,
             reads: 0,
+            floor: 0,
+            held: watch::Sender::new(false),
+            meanwhile: None,
         })))
     }
     pub fn set(&self, f: impl FnOnce(&mut World)) -> &Self {
@@ -170,6 +184,11 @@ impl House {
         f(w.accounts.entry(who(n)).or_insert_with(rich));
         drop(w);
         self
+    }
+    /// What is decided is answered when its sync is done.
+    async fn synced(&self) {
+        let mut held = self.0.lock().held.subscribe();
+        held.wait_for(|held| !held).await.unwrap();
     }
     pub fn context(&self) -> Context {
         let all = Arc::new(self.clone());
@@ -240,19 +259,38 @@ impl Slots for House {
         w.slots.iter().filter(|s| w.now_ms < s.cutoff_ms).copied().collect()
     }
     fn why_closed(&self, slot: Option<Slot>) -> Refusal {
+        if slot.is_some_and(|s| s.get() < self.0.lock().floor) {
+            return Refusal::new("expired", "below the floor");
+        }
         Refusal::new("slot-not-served", format!("{slot:?}")).accepting(serde_json::json!({ "slot": 99 }))
     }
     fn pledged(&self, sender: Address) -> Vec<Pledge> {
         self.0.lock().pledges.iter().filter(|p| p.0 == sender).map(|p| p.1).collect()
     }
     async fn promise(&self, tx_hash: B256, slot: Option<Slot>) -> Result<Option<Signed>, Refusal> {
-        let w = self.0.lock();
         let fits =
             |s: &&Signed| keccak256(&inclusion(s).tx) == tx_hash && slot.is_none_or(|n| inclusion(s).key.slot == n);
-        Ok(w.made.iter().rfind(fits).cloned())
+        let found = {
+            let mut w = self.0.lock();
+            let found = w.made.iter().rfind(fits).cloned();
+            if found.is_none()
+                && let Some(meanwhile) = w.meanwhile.take()
+            {
+                meanwhile(&mut w);
+            }
+            found
+        };
+        if found.is_some() {
+            self.synced().await;
+        }
+        Ok(found)
     }
     async fn promise_by_request(&self, request_hash: B256) -> Result<Option<Signed>, Refusal> {
-        Ok(self.0.lock().made.iter().find(|s| inclusion(s).request_hash == request_hash).cloned())
+        let found = self.0.lock().made.iter().find(|s| inclusion(s).request_hash == request_hash).cloned();
+        if found.is_some() {
+            self.synced().await;
+        }
+        Ok(found)
     }
     async fn delegation(&self, _: &SlotKey) -> Result<Option<Signed>, Refusal> {
         Ok(None)
@@ -268,6 +306,14 @@ impl Slots for House {
 #[async_trait]
 impl Commit for House {
     async fn commit(&self, draft: Draft) -> Result<Signed, Refusal> {
+        let signed = self.bind(draft)?;
+        self.synced().await;
+        Ok(signed)
+    }
+}
+
+impl House {
+    fn bind(&self, draft: Draft) -> Result<Signed, Refusal> {
         let mut w = self.0.lock();
         let Body::Inclusion(p) = &draft.body else { return Err(Refusal::new("not-permitted", "")) };
         let tx: Tx = serde_json::from_slice(&p.tx).unwrap();
@@ -292,7 +338,16 @@ impl Commit for House {
         let slot = w.slots.iter_mut().find(|s| s.key == p.key).unwrap();
         slot.room.gas = slot.room.gas.checked_sub(tx.gas).expect("gas within the room");
         if !deposited {
-            slot.room.unsecured_gas = slot.room.unsecured_gas.checked_sub(tx.gas).expect("within the unsecured room");
+            let r = &mut slot.room;
+            let takes = [
+                (&mut r.unsecured_gas, tx.gas),
+                (&mut r.unsecured_blobs, tx.blobs),
+                (&mut r.unsecured_bytes, size),
+                (&mut r.unsecured_count, 1),
+            ];
+            for (left, amount) in takes {
+                *left = left.checked_sub(amount).expect("within the unsecured room");
+            }
         }
         slot.room.blobs = slot.room.blobs.checked_sub(tx.blobs).expect("blobs within the room");
         slot.room.bytes = slot.room.bytes.checked_sub(size).expect("bytes within the room");

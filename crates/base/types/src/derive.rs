@@ -164,15 +164,15 @@ impl InclusionPromise {
             seen_nonce: self.seen.nonce,
             seen_balance: self.seen.balance,
         });
-        let mut take = |pool, amount: u64| takes.push(Take::Slot { key: self.key, pool, amount });
-        take(Pool::Count, 1);
-        take(Pool::Bytes, f.size as u64);
-        take(Pool::Gas, f.gas_limit);
-        if !self.deposited {
-            take(Pool::UnsecuredGas, f.gas_limit);
-        }
+        let mut take = |pool, unsecured, amount: u64| {
+            let pools = [Some(pool), (!self.deposited).then_some(unsecured)];
+            takes.extend(pools.into_iter().flatten().map(|pool| Take::Slot { key: self.key, pool, amount }));
+        };
+        take(Pool::Count, Pool::UnsecuredCount, 1);
+        take(Pool::Bytes, Pool::UnsecuredBytes, f.size as u64);
+        take(Pool::Gas, Pool::UnsecuredGas, f.gas_limit);
         if !f.blob_hashes.is_empty() {
-            take(Pool::Blobs, f.blob_hashes.len() as u64);
+            take(Pool::Blobs, Pool::UnsecuredBlobs, f.blob_hashes.len() as u64);
         }
         takes
     }
@@ -260,6 +260,26 @@ mod tests {
         let alone: Vec<_> = d.takes.iter().filter(|t| matches!(t, Take::Account { alone: true, .. })).collect();
         assert_eq!(alone, [&Take::Account { chain_id: 7, account: authority, alone: true }]);
         assert!(matches!(&d.duties[0], Duty::Include { place: Place::Top, .. }));
+    }
+
+    #[test]
+    fn a_sender_without_a_deposit_draws_on_its_share_of_every_pool_and_another_on_none() {
+        let mut f = facts(vec![]);
+        f.blob_hashes = vec![B256::ZERO; 2];
+        let taken = |deposited| {
+            let p = InclusionPromise { deposited, sidecar: Some(B256::ZERO), ..promise() };
+            let takes = derive(p, &f).unwrap().takes;
+            let slot = takes.into_iter().filter_map(|t| match t {
+                Take::Slot { pool, amount, .. } => Some((pool, amount)),
+                _ => None,
+            });
+            slot.collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let all = [(Pool::Count, 1), (Pool::Bytes, 110), (Pool::Gas, 21_000), (Pool::Blobs, 2)];
+        assert_eq!(taken(true), all.into());
+        let share = [Pool::UnsecuredCount, Pool::UnsecuredBytes, Pool::UnsecuredGas, Pool::UnsecuredBlobs];
+        let both = all.into_iter().chain(share.into_iter().zip(all.map(|(_, amount)| amount)));
+        assert_eq!(taken(false), both.collect());
     }
 
     #[test]

@@ -35,14 +35,21 @@ pub enum SignerRef {
 pub enum Pool {
     /// Gas, by gas limit.
     Gas,
-    /// Gas promised to senders without a deposit: at most half the slot's room.
+    /// Gas promised to senders without a deposit: at most half the slot's room, and so for the other
+    /// pools, since whichever ends first ends the slot for everybody.
     UnsecuredGas,
     /// Blobs.
     Blobs,
+    /// Blobs promised to senders without a deposit.
+    UnsecuredBlobs,
     /// Bytes of transactions in canonical form.
     Bytes,
+    /// Bytes promised to senders without a deposit.
+    UnsecuredBytes,
     /// Promises.
     Count,
+    /// Promises to senders without a deposit.
+    UnsecuredCount,
 }
 
 /// A counted resource, taken in the step that binds.

@@ -67,8 +67,8 @@ impl JournalConfig {
 pub struct RoomLimits {
     /// Gas, by gas limit.
     pub gas: u64,
-    /// Share of the gas, in percent, that senders without a deposit may hold together; at most 50,
-    /// since voiding a promise by its nonce costs nothing.
+    /// Share of gas, blobs, bytes and promises, in percent, that senders without a deposit may hold
+    /// together; at most 50, since voiding a promise by its nonce costs nothing.
     pub unsecured_percent: u64,
     /// Blobs.
     pub blobs: u64,
@@ -113,14 +113,19 @@ impl RoomLimits {
     pub fn of(&self, pool: Pool) -> u64 {
         match pool {
             Pool::Gas => self.gas,
-            Pool::UnsecuredGas => {
-                let half = u128::from(self.gas) * u128::from(self.unsecured_percent.min(50)) / 100;
-                u64::try_from(half).unwrap_or(u64::MAX)
-            }
+            Pool::UnsecuredGas => self.unsecured(self.gas),
             Pool::Blobs => self.blobs,
+            Pool::UnsecuredBlobs => self.unsecured(self.blobs),
             Pool::Bytes => self.bytes,
+            Pool::UnsecuredBytes => self.unsecured(self.bytes),
             Pool::Count => self.count,
+            Pool::UnsecuredCount => self.unsecured(self.count),
         }
+    }
+    /// The share of senders without a deposit, rounded down: it is never more than half.
+    fn unsecured(&self, all: u64) -> u64 {
+        let share = u128::from(all) * u128::from(self.unsecured_percent.min(50)) / 100;
+        u64::try_from(share).unwrap_or(u64::MAX)
     }
 }
 

@@ -126,8 +126,11 @@ const fn pool_name(pool: Pool) -> &'static str {
         Pool::Gas => "gas",
         Pool::UnsecuredGas => "unsecured-gas",
         Pool::Blobs => "blobs",
+        Pool::UnsecuredBlobs => "unsecured-blobs",
         Pool::Bytes => "bytes",
+        Pool::UnsecuredBytes => "unsecured-bytes",
         Pool::Count => "count",
+        Pool::UnsecuredCount => "unsecured-count",
     }
 }
 

@@ -37,6 +37,8 @@ pub struct HostState {
     pub journal_ok: bool,
     /// The day forwent more than the operator allows.
     pub forgone_too_much: bool,
+    /// The watermark until which the journal promises nothing.
+    pub withheld: Option<Slot>,
 }
 
 /// What holds for one slot.
@@ -68,6 +70,8 @@ pub enum Closed {
     Stopped(String),
     /// The journal does not write.
     JournalHalted,
+    /// The journal was begun at a watermark, and not every slot below it is final.
+    Watermarked(Slot),
     /// The beacon node is syncing, or silent.
     NotSynced,
     /// Its head was not checked.
@@ -96,6 +100,7 @@ impl Closed {
         match self {
             Self::Stopped(_) => "promising-stopped",
             Self::JournalHalted => "journal-halted",
+            Self::Watermarked(_) => "watermarked",
             Self::NotSynced => "node-not-synced",
             Self::Optimistic => "node-optimistic",
             Self::Missed(_) => "slots-missed",
@@ -114,6 +119,9 @@ impl Closed {
         let text = match self {
             Self::Stopped(why) => format!("the host stopped promising until its operator looks: {why}"),
             Self::JournalHalted => "the journal could not be written; nothing is signed until a restart".into(),
+            Self::Watermarked(until) => {
+                format!("nothing is promised before all slots below the watermark {until} are final")
+            }
             Self::NotSynced => "the beacon node is not synced".into(),
             Self::Optimistic => "the beacon node's head is not checked by its execution client yet".into(),
             Self::Missed(m) => {
@@ -140,6 +148,10 @@ pub fn host_closed(host: &HostState) -> Option<Closed> {
     }
     if !host.journal_ok {
         return Some(Closed::JournalHalted);
+    }
+    if let Some(until) = host.withheld {
+        // A promise of the journal that is lost may hold its sender's nonce over all slots until then.
+        return Some(Closed::Watermarked(until));
     }
     if !host.health.synced {
         return Some(Closed::NotSynced);
@@ -217,6 +229,7 @@ mod tests {
         let hosts = [
             (HostState { stopped: Some("foreign block".into()), ..host() }, "promising-stopped"),
             (HostState { journal_ok: false, ..host() }, "journal-halted"),
+            (HostState { withheld: Some(Slot::new(1)), ..host() }, "watermarked"),
             (HostState { health: NodeHealth::default(), ..host() }, "node-not-synced"),
             (HostState { health: NodeHealth { synced: true, optimistic: true }, ..host() }, "node-optimistic"),
             (HostState { missed: row, ..host() }, "slots-missed"),

@@ -141,10 +141,16 @@ pub struct Room {
     pub unsecured_gas: u64,
     /// Blobs that are left.
     pub blobs: u64,
+    /// Blobs that are left for senders without a deposit.
+    pub unsecured_blobs: u64,
     /// Bytes that are left.
     pub bytes: u64,
+    /// Bytes that are left for senders without a deposit.
+    pub unsecured_bytes: u64,
     /// Promises that are left.
     pub count: u64,
+    /// Promises that are left for senders without a deposit.
+    pub unsecured_count: u64,
     /// The room's whole gas.
     pub gas_total: u64,
 }

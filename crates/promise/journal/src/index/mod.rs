@@ -61,7 +61,7 @@ struct Held {
 /// What a slot has used, and what is promised in it.
 #[derive(Clone, Debug, Default)]
 struct Book {
-    used: [u64; 5],
+    used: [u64; 8],
     promises: Vec<u64>,
     seal: Option<u64>,
 }
@@ -73,6 +73,9 @@ const fn place(pool: Pool) -> usize {
         Pool::Blobs => 2,
         Pool::Bytes => 3,
         Pool::Count => 4,
+        Pool::UnsecuredBlobs => 5,
+        Pool::UnsecuredBytes => 6,
+        Pool::UnsecuredCount => 7,
     }
 }
 
@@ -298,12 +301,16 @@ impl Index {
         self.limits.of(pool).saturating_sub(used)
     }
     pub(crate) fn room(&self, key: &SlotKey) -> Room {
+        let left = |pool| self.left(key, pool);
         Room {
-            gas: self.left(key, Pool::Gas),
-            unsecured_gas: self.left(key, Pool::UnsecuredGas).min(self.left(key, Pool::Gas)),
-            blobs: self.left(key, Pool::Blobs),
-            bytes: self.left(key, Pool::Bytes),
-            count: self.left(key, Pool::Count),
+            gas: left(Pool::Gas),
+            unsecured_gas: left(Pool::UnsecuredGas).min(left(Pool::Gas)),
+            blobs: left(Pool::Blobs),
+            unsecured_blobs: left(Pool::UnsecuredBlobs).min(left(Pool::Blobs)),
+            bytes: left(Pool::Bytes),
+            unsecured_bytes: left(Pool::UnsecuredBytes).min(left(Pool::Bytes)),
+            count: left(Pool::Count),
+            unsecured_count: left(Pool::UnsecuredCount).min(left(Pool::Count)),
             gas_total: self.limits.gas,
         }
     }

@@ -1,6 +1,6 @@
 use super::{Index, decide::Verdict};
 use crate::{
-    Checked, JournalError, Shortage,
+    Checked, JournalError, RoomLimits, Shortage,
     testing::{Ask, account, ask, chain, config, constraints, custom, delegation, seal, slot},
 };
 use alloy_primitives::U256;
@@ -95,6 +95,45 @@ fn a_pool_gives_what_is_left_and_unsecured_senders_get_half() {
     assert_eq!(b.put(ask(100, 4, 0).checked()), Verdict::Exhausted(short));
     assert_eq!(b.put(ask(101, 4, 0).checked()), Verdict::New);
     assert_eq!(b.index.room(&slot(100)).gas, 0);
+}
+
+#[test]
+fn unsecured_senders_get_half_of_each_pool_and_the_rest_stays_for_the_others() {
+    let size = Ask { blob: true, ..ask(100, 1, 0) }.facts().size as u64;
+    let room = RoomLimits { gas: 84_000, blobs: 4, bytes: 4 * size, count: 4, ..config().room };
+    let wide = RoomLimits { gas: 840_000, blobs: 40, bytes: 40 * size, count: 40, ..room };
+    for (limits, pool, all) in [
+        (RoomLimits { gas: room.gas, ..wide }, Pool::UnsecuredGas, Pool::Gas),
+        (RoomLimits { blobs: room.blobs, ..wide }, Pool::UnsecuredBlobs, Pool::Blobs),
+        (RoomLimits { bytes: room.bytes, ..wide }, Pool::UnsecuredBytes, Pool::Bytes),
+        (RoomLimits { count: room.count, ..wide }, Pool::UnsecuredCount, Pool::Count),
+    ] {
+        let mut b = Book::new();
+        b.index.limits = limits;
+        let one = |sender, deposited| Ask { blob: true, deposited, ..ask(100, sender, 0) }.checked();
+        let short = |pool| Verdict::Exhausted(Shortage::Slot { key: slot(100), pool, left: 0 });
+        assert_eq!([b.put(one(1, false)), b.put(one(2, false))], [Verdict::New, Verdict::New], "{pool:?}");
+        assert_eq!(b.put(one(3, false)), short(pool), "exactly half fits");
+        let r = b.index.room(&slot(100));
+        let left = [r.unsecured_gas, r.unsecured_blobs, r.unsecured_bytes, r.unsecured_count];
+        assert_eq!(left.iter().filter(|l| **l == 0).count(), 1, "{pool:?}: {r:?}");
+        assert_eq!([b.put(one(3, true)), b.put(one(4, true))], [Verdict::New, Verdict::New], "{pool:?}");
+        assert_eq!(b.put(one(5, true)), short(all));
+    }
+}
+
+#[test]
+fn the_unsecured_share_is_rounded_down_and_follows_the_percentage() {
+    let of = |percent, n| {
+        let l = RoomLimits { gas: n, unsecured_percent: percent, blobs: n, bytes: n, count: n };
+        let share = [Pool::UnsecuredGas, Pool::UnsecuredBlobs, Pool::UnsecuredBytes, Pool::UnsecuredCount];
+        let [first, rest @ ..] = share.map(|p| l.of(p));
+        assert_eq!(rest, [first; 3], "the same share of each");
+        first
+    };
+    assert_eq!([of(50, 0), of(50, 1), of(50, 2), of(50, 3)], [0, 0, 1, 1]);
+    assert_eq!([of(0, 100), of(33, 100), of(100, 100)], [0, 33, 50], "never more than half");
+    assert_eq!(of(50, u64::MAX), u64::MAX / 2);
 }
 
 #[test]
@@ -348,7 +387,12 @@ impl Reference {
         let room = config().room;
         let in_slot = || self.records.values().filter(|r| r.slot == a.slot);
         let gas: u64 = in_slot().map(|r| r.gas).sum::<u64>() + a.gas;
-        let unsecured: u64 = in_slot().filter(|r| !r.deposited).map(|r| r.gas).sum::<u64>() + a.gas;
+        let loose = || in_slot().filter(|r| !r.deposited).chain([a]);
+        let halves = [
+            (loose().map(|r| r.gas).sum::<u64>(), room.gas),
+            (loose().map(|r| r.facts().size as u64).sum(), room.bytes),
+            (loose().count() as u64, room.count),
+        ];
         let own = || self.open().filter(|r| r.sender == a.sender);
         let promised = |n: u64| own().any(|r| r.nonce == n && r.slot <= a.slot);
         let mut costs: BTreeMap<u64, u64> =
@@ -356,7 +400,7 @@ impl Reference {
         costs.insert(a.nonce, a.cost);
         in_slot().count() < room.count as usize
             && gas <= room.gas
-            && (a.deposited || unsecured <= room.gas / 2)
+            && (a.deposited || halves.iter().all(|(used, all)| *used <= all / 2))
             && a.nonce >= a.state_nonce
             && (a.state_nonce..a.nonce).all(promised)
             && costs.values().sum::<u64>() <= a.balance

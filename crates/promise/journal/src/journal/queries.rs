@@ -1,7 +1,7 @@
 //! What the floors above ask. Everything is answered from memory, and only durable records are shown
 //! unless a method says otherwise.
 
-use super::Journal;
+use super::{Bound, Journal, Ticket};
 use crate::{
     JournalError, JournalHealth, Recorded, RoomLimits, SlotDuties,
     index::Seqs,
@@ -26,6 +26,21 @@ impl State {
             .filter_map(|s| self.recorded(s))
             .filter(|r| slot.is_none_or(|s| r.body().slot_key().is_some_and(|k| k.slot == s)))
             .max_by_key(|r| (r.body().slot_key().map(|k| k.slot), r.seq()))
+    }
+    /// As [`Self::latest`], with what waits for its sync.
+    fn decided(&self, seqs: Option<&Seqs>, slot: Option<Slot>) -> Result<Option<Ticket>, JournalError> {
+        let slot_of = |seq: &u64| self.index.entries().get(seq)?.body.slot_key().map(|k| k.slot);
+        let all = seqs.into_iter().flat_map(Seqs::iter).filter_map(|seq| Some((slot_of(&seq)?, seq)));
+        let latest = all.filter(|(of, _)| slot.is_none_or(|s| *of == s)).max();
+        latest.map(|(_, seq)| self.same(seq)).transpose()
+    }
+}
+
+async fn waited(ticket: Result<Option<Ticket>, JournalError>) -> Result<Option<Recorded>, JournalError> {
+    let Some(ticket) = ticket? else { return Ok(None) };
+    match ticket.wait().await? {
+        Bound::New(r) | Bound::Same(r) => Ok(Some(r)),
+        _ => Ok(None),
     }
 }
 
@@ -89,6 +104,31 @@ impl Journal {
     pub fn by_request(&self, request_hash: B256) -> Option<Recorded> {
         let state = self.0.shared.state.lock();
         state.latest(state.index.by_request(&request_hash), None)
+    }
+
+    /// The promise of a transaction, in that slot or the latest slot's. One that waits for its sync is
+    /// answered after it: who repeats a request must not be refused for what the first one took.
+    ///
+    /// # Errors
+    /// [`JournalError::Halted`] if that sync failed.
+    pub async fn made_for_tx(&self, tx_hash: B256, slot: Option<Slot>) -> Result<Option<Recorded>, JournalError> {
+        let ticket = {
+            let state = self.0.shared.state.lock();
+            state.decided(state.index.by_tx(&tx_hash), slot)
+        };
+        waited(ticket).await
+    }
+
+    /// The promise made for a request. One that waits for its sync is answered after it.
+    ///
+    /// # Errors
+    /// [`JournalError::Halted`] if that sync failed.
+    pub async fn made_for_request(&self, request_hash: B256) -> Result<Option<Recorded>, JournalError> {
+        let ticket = {
+            let state = self.0.shared.state.lock();
+            state.decided(state.index.by_request(&request_hash), None)
+        };
+        waited(ticket).await
     }
 
     /// A durable record.

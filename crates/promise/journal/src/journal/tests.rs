@@ -1,3 +1,5 @@
+mod made;
+
 use crate::{
     Bound, FileStorage, FirstUse, Journal, JournalConfig, JournalError, Recorded,
     storage::sim::{Faults, SimDisk},

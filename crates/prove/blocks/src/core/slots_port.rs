@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256, U256};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use tandem_journal::{Recorded, SlotDuties};
+use tandem_journal::{JournalError, Recorded, SlotDuties};
 use tandem_module::{Opening, Pledge, Refusal, Room, ServedSlot, Slots};
 use tandem_types::{BlsPublicKey, Body, Fate, Signed, Slot, SlotKey};
 
@@ -45,7 +45,8 @@ impl Core {
         let stopped = self.stopped.read().clone();
         let journal_ok = self.door.journal().halted().is_none();
         let forgone_too_much = !self.opening.lock().may_open(&self.config.opening, now_ms / 1000);
-        HostState { now_ms, now, health, missed, stopped, journal_ok, forgone_too_much }
+        let withheld = self.door.journal().withheld();
+        HostState { now_ms, now, health, missed, stopped, journal_ok, forgone_too_much, withheld }
     }
 
     /// What holds for one slot.
@@ -134,6 +135,11 @@ fn clamp(room: Room, most: u64) -> Room {
     Room { gas, gas_total, unsecured_gas: room.unsecured_gas.min(gas), ..room }
 }
 
+/// A promise was decided and its sync failed: nobody knows whether it stands before a restart.
+fn halted(error: &JournalError) -> Refusal {
+    Refusal::new("halted", error.to_string())
+}
+
 #[async_trait]
 impl Slots for Blocks {
     fn open(&self) -> Vec<ServedSlot> {
@@ -155,6 +161,10 @@ impl Slots for Blocks {
 
     fn why_closed(&self, slot: Option<Slot>) -> Refusal {
         let core = &self.core;
+        if slot.is_some_and(|slot| slot < core.door.journal().floor()) {
+            // As the narrow door says it: what was promised for it may be forgotten, and stays as it was.
+            return Refusal::new("expired", "this lies below the journal's floor: the slot is final");
+        }
         let host = core.host_state();
         let next = core.own_duties_from(host.now.saturating_add(1)).first().map(|k| k.slot);
         let closed = match slot {
@@ -176,11 +186,13 @@ impl Slots for Blocks {
     }
 
     async fn promise(&self, tx_hash: B256, slot: Option<Slot>) -> Result<Option<Signed>, Refusal> {
-        self.core.signed(self.core.door.journal().by_tx(tx_hash, slot)).await
+        let made = self.core.door.journal().made_for_tx(tx_hash, slot).await;
+        self.core.signed(made.map_err(|e| halted(&e))?).await
     }
 
     async fn promise_by_request(&self, request_hash: B256) -> Result<Option<Signed>, Refusal> {
-        self.core.signed(self.core.door.journal().by_request(request_hash)).await
+        let made = self.core.door.journal().made_for_request(request_hash).await;
+        self.core.signed(made.map_err(|e| halted(&e))?).await
     }
 
     async fn delegation(&self, key: &SlotKey) -> Result<Option<Signed>, Refusal> {
@@ -205,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_room_ends_where_the_block_does_and_what_is_promised_counts_against_it() {
-        let room = Room { gas: 25, gas_total: 30, unsecured_gas: 15, blobs: 6, bytes: 7, count: 8 };
+        let room = Room { gas: 25, gas_total: 30, unsecured_gas: 15, blobs: 6, bytes: 7, count: 8, ..Room::default() };
         assert_eq!(clamp(room, 40), room);
         assert_eq!(clamp(room, 20), Room { gas: 15, gas_total: 20, ..room });
         assert_eq!(clamp(room, 8), Room { gas: 3, gas_total: 8, unsecured_gas: 3, ..room });

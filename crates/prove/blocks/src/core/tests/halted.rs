@@ -14,9 +14,18 @@ use std::{
 use tandem_journal::{FileStorage, Storage, StorageFile};
 use tandem_types::Body;
 
-/// Files whose writes fail once this is set.
-struct Failing(FileStorage, Arc<AtomicBool>);
-struct FailingFile(Box<dyn StorageFile>, Arc<AtomicBool>);
+/// What a disk does.
+#[derive(Default)]
+pub(super) struct Disk {
+    /// Writes and syncs fail.
+    pub(super) fails: AtomicBool,
+    /// Syncs do not end.
+    pub(super) holds: AtomicBool,
+}
+
+/// Files on such a disk.
+struct Failing(FileStorage, Arc<Disk>);
+struct FailingFile(Box<dyn StorageFile>, Arc<Disk>);
 
 impl Storage for Failing {
     fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
@@ -53,13 +62,16 @@ impl Storage for Failing {
 
 impl StorageFile for FailingFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        match self.1.load(Ordering::SeqCst) {
+        match self.1.fails.load(Ordering::SeqCst) {
             true => Err(io::Error::other("the disk is gone")),
             false => self.0.write_at(offset, bytes),
         }
     }
     fn sync(&mut self) -> io::Result<()> {
-        match self.1.load(Ordering::SeqCst) {
+        while self.1.holds.load(Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        match self.1.fails.load(Ordering::SeqCst) {
             true => Err(io::Error::other("the disk is gone")),
             false => self.0.sync(),
         }
@@ -69,12 +81,12 @@ impl StorageFile for FailingFile {
     }
 }
 
-async fn start(world: &World) -> (Host, Arc<AtomicBool>) {
-    let fails = Arc::new(AtomicBool::new(false));
+pub(super) async fn start(world: &World) -> (Host, Arc<Disk>) {
+    let disk = Arc::<Disk>::default();
     let files = FileStorage::new(world.dir.path().join("journal")).unwrap();
-    let host = world.start_over(Arc::new(Failing(files, fails.clone())), None).await;
+    let host = world.start_over(Arc::new(Failing(files, disk.clone())), None).await;
     host.register(world).await;
-    (host, fails)
+    (host, disk)
 }
 
 fn is_equivocation(answer: &SubmitAnswer) -> bool {
@@ -84,7 +96,7 @@ fn is_equivocation(answer: &SubmitAnswer) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_signed_after_the_journal_halted_is_published_and_no_second_one_ever() {
     let world = World::new();
-    let (host, fails) = start(&world).await;
+    let (host, disk) = start(&world).await;
     host.promise(&world, &transfer(1, 0, 2)).await.unwrap();
     world.at_cutoff();
     host.blocks.on_attributes(world.attributes(world.head()));
@@ -93,7 +105,7 @@ async fn a_block_signed_after_the_journal_halted_is_published_and_no_second_one_
         host.blocks.core.duties(&world.key()).completeness.is_some()
     })
     .await;
-    fails.store(true, Ordering::SeqCst);
+    disk.fails.store(true, Ordering::SeqCst);
     let (first, second) = (world.blinded(&bid, 0), world.blinded(&bid, 1));
     assert_eq!(host.submit(&first).await, SubmitAnswer::Published);
     assert!(host.journal.is_halted());
@@ -119,14 +131,14 @@ async fn a_block_signed_after_the_journal_halted_is_published_and_no_second_one_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_that_was_recorded_before_the_halt_stays_the_only_one() {
     let world = World::new();
-    let (host, fails) = start(&world).await;
+    let (host, disk) = start(&world).await;
     host.promise(&world, &transfer(1, 0, 2)).await.unwrap();
     world.at_cutoff();
     host.blocks.on_attributes(world.attributes(world.head()));
     let bid = host.bid(world.head()).await;
     let (first, second) = (world.blinded(&bid, 0), world.blinded(&bid, 1));
     assert_eq!(host.submit(&first).await, SubmitAnswer::Published);
-    fails.store(true, Ordering::SeqCst);
+    disk.fails.store(true, Ordering::SeqCst);
     eventually("the journal halts", || host.journal.is_halted()).await;
     let answer = host.submit(&second).await;
     assert!(is_equivocation(&answer), "{answer:?}");
@@ -138,10 +150,10 @@ async fn a_block_that_was_recorded_before_the_halt_stays_the_only_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn promises_that_were_recorded_before_the_journal_halted_are_kept_without_a_seal() {
     let world = World::new();
-    let (host, fails) = start(&world).await;
+    let (host, disk) = start(&world).await;
     let kept = transfer(1, 0, 2);
     host.promise(&world, &kept).await.unwrap();
-    fails.store(true, Ordering::SeqCst);
+    disk.fails.store(true, Ordering::SeqCst);
     assert_eq!(host.promise(&world, &transfer(2, 0, 2)).await.unwrap_err().code, "halted");
     world.at_cutoff();
     host.blocks.on_attributes(world.attributes(world.head()));
@@ -157,8 +169,8 @@ async fn promises_that_were_recorded_before_the_journal_halted_are_kept_without_
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_journal_is_halted_and_nothing_is_due_there_is_no_bid() {
     let world = World::new();
-    let (host, fails) = start(&world).await;
-    fails.store(true, Ordering::SeqCst);
+    let (host, disk) = start(&world).await;
+    disk.fails.store(true, Ordering::SeqCst);
     assert!(host.promise(&world, &transfer(1, 0, 2)).await.is_err());
     world.at_cutoff();
     host.blocks.on_attributes(world.attributes(world.head()));

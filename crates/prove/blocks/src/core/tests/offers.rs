@@ -4,7 +4,9 @@ use super::world::*;
 use alloy_consensus::TxEnvelope;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, U256};
-use tandem_module::{Commit, Refusal};
+use std::sync::atomic::Ordering;
+use tandem_journal::FirstUse;
+use tandem_module::{Commit, Refusal, Slots};
 use tandem_types::{Body, Draft, InclusionPromise, Signed, SignerRef, SlotKey, body::SeenSender};
 
 /// Straight through the module's door, whatever the list of open slots says.
@@ -58,5 +60,65 @@ async fn a_stopped_host_refuses_after_a_restart_too() {
     let host = world.start().await;
     let refused = commit(&host, &world, world.key(), &transfer(1, 0, 2)).await.unwrap_err();
     assert_eq!(refused.code, "promising-stopped");
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_was_begun_at_a_watermark_opens_no_slot_before_all_below_it_are_final() {
+    let mut world = World::new();
+    world.first_use = FirstUse::Watermark(SLOT);
+    let host = world.start_registered().await;
+    world.at(SLOT.get() - 2, 50);
+    assert!(host.blocks.open().is_empty());
+    assert_eq!(host.blocks.why_closed(Some(SLOT)).code, "watermarked");
+    let refused = commit(&host, &world, world.key(), &transfer(1, 0, 2)).await.unwrap_err();
+    assert_eq!(refused.code, "watermarked", "as the door has it");
+    host.journal.set_floor(SLOT.saturating_sub(1)).await.unwrap();
+    world.at(SLOT.get() - 2, 100);
+    assert!(host.blocks.open().is_empty(), "one slot below it is not final yet");
+    host.journal.set_floor(SLOT).await.unwrap();
+    world.at(SLOT.get() - 2, 150);
+    assert_eq!(host.blocks.open().len(), 1);
+    commit(&host, &world, world.key(), &transfer(1, 0, 2)).await.unwrap();
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_below_the_journals_floor_is_expired_and_the_floor_itself_is_not() {
+    let world = World::new();
+    let host = world.start_registered().await;
+    host.journal.set_floor(SLOT).await.unwrap();
+    let code = |slot| host.blocks.why_closed(Some(slot)).code;
+    assert_eq!(code(SLOT.saturating_sub(1)), "expired");
+    assert_ne!(code(SLOT), "expired");
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promise_that_waits_for_its_sync_is_told_to_who_looks_for_it_once_it_is_durable() {
+    let world = World::new();
+    let (host, disk) = super::halted::start(&world).await;
+    let tx = transfer(1, 0, 2);
+    disk.holds.store(true, Ordering::SeqCst);
+    let (first, by_tx, by_request) = {
+        let (host, world, tx) = (&host, &world, &tx);
+        let decided = async {
+            eventually("it is decided", || !host.journal.seal_items(&world.key()).is_empty()).await;
+        };
+        let look = async {
+            decided.await;
+            let looks = async {
+                tokio::join!(host.blocks.promise(*tx.tx_hash(), None), host.blocks.promise_by_request(*tx.tx_hash()))
+            };
+            tokio::pin!(looks);
+            let early = tokio::time::timeout(std::time::Duration::from_millis(50), looks.as_mut()).await;
+            assert!(early.is_err(), "nothing is told before the sync");
+            disk.holds.store(false, Ordering::SeqCst);
+            looks.await
+        };
+        let (first, (by_tx, by_request)) = tokio::join!(commit(host, world, world.key(), tx), look);
+        (first.unwrap(), by_tx.unwrap(), by_request.unwrap())
+    };
+    assert_eq!((by_tx.as_ref(), by_request.as_ref()), (Some(&first), Some(&first)));
     host.kill().await;
 }

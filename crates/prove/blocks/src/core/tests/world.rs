@@ -58,6 +58,8 @@ pub struct World {
     pub beacon: Arc<FakeBeacon>,
     pub relays: Vec<Arc<FakeRelay>>,
     pub config: Config,
+    /// How a journal is begun.
+    pub first_use: FirstUse,
 }
 
 pub struct Host {
@@ -116,6 +118,7 @@ impl World {
             beacon: Arc::default(),
             relays: Vec::new(),
             config: Config { fill: false, ..Config::default() },
+            first_use: FirstUse::Yes,
         };
         let duty = ProposerDuty { slot: SLOT, pubkey: validator().public_key(), index: INDEX };
         world.beacon.duties.lock().push(duty);
@@ -194,7 +197,7 @@ impl World {
 
     /// A journal in the folder, a way into it for a module, and one for the house.
     pub fn doors(&self, storage: Arc<dyn Storage>) -> (Journal, Door, Door) {
-        let first = if storage.list().unwrap().is_empty() { FirstUse::Yes } else { FirstUse::No };
+        let first = if storage.list().unwrap().is_empty() { self.first_use } else { FirstUse::No };
         let config = JournalConfig::default();
         let journal = Journal::open(storage, self.chain, config, self.clock.clone(), first).unwrap();
         let host_secret = HostSecret::from_bytes([8; 32]);
