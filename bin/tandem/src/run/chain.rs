@@ -31,17 +31,15 @@ impl Chain {
             execution.push(e);
             beacon.push(b);
         }
-        let (Some(first_execution), Some(first_beacon)) = (execution.first(), beacon.first()) else {
-            bail!("no node is configured");
-        };
-        let spec = learn(first_execution, first_beacon).await?;
+        let Some(first) = execution.first() else { bail!("no node is configured") };
+        let spec = learn(first, &beacon).await?;
         forks_fit(config, &spec)?;
         pin(&config.paths.data.join(PIN), &spec)?;
-        for (e, b) in execution.iter().zip(&beacon).skip(1) {
+        for (e, b) in execution.iter().zip(&beacon) {
             for r in [e.check_chain(&spec).await, b.check_chain(&spec).await] {
                 match r {
                     Err(error @ tandem_node::NodeError::WrongChain { .. }) => return Err(error.into()),
-                    Err(error) => tracing::warn!(%error, "a further node does not answer yet"),
+                    Err(error) => tracing::warn!(%error, "a node does not answer yet"),
                     Ok(()) => {}
                 }
             }
@@ -96,18 +94,21 @@ pub fn engine(config: &Config, node: &NodeConfig) -> Result<Option<ExecutionNode
     }))
 }
 
-async fn learn(execution: &ExecutionNode, beacon: &BeaconNode) -> Result<ChainSpec> {
+/// Whichever beacon node answers first in their order: a start need not wait for one that is down.
+async fn learn(execution: &ExecutionNode, beacons: &[BeaconNode]) -> Result<ChainSpec> {
     let mut wait = Duration::from_millis(50);
     loop {
-        match identify(execution, beacon, now_ms()).await {
-            Ok(spec) => return Ok(spec),
-            Err(error) if error.is_retryable() => {
-                tracing::warn!(%error, "the nodes do not answer yet; asking again");
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(Duration::from_secs(5));
+        for beacon in beacons {
+            match identify(execution, beacon, now_ms()).await {
+                Ok(spec) => return Ok(spec),
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(%error, "the nodes do not answer yet; asking again");
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
         }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(5));
     }
 }
 

@@ -100,13 +100,13 @@ const ACCOUNTS: usize = 2_048;
 async fn open(config: &Config, spec: ChainSpec, door: &Doorway) -> Result<Opened> {
     let pairs = config.nodes.iter().map(|n| chain::connect(config, n)).collect::<Result<Vec<_>>>()?;
     let beacon: Vec<BeaconNode> = pairs.iter().map(|(_, b)| b.clone()).collect();
-    let (Some((first, first_beacon)), Some(node)) = (pairs.first(), config.nodes.first()) else {
+    let (Some((first, _)), Some(node)) = (pairs.first(), config.nodes.first()) else {
         bail!("no node is configured");
     };
     let rpc: Arc<dyn Rpc> = Arc::new(first.rpc().clone());
     let own = tandem_state::Config { accounts: ACCOUNTS, ..config.state.clone() };
     let record = Some(config.paths.data.join("feed.json"));
-    let feed = Feed::start(first_beacon.clone(), first.clone(), spec, config.feed, record)?;
+    let feed = Feed::start(beacon.clone(), first.clone(), spec, config.feed, record)?;
     let deps = Deps {
         chain: spec,
         clock: Arc::new(SystemClock),

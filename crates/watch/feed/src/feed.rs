@@ -71,13 +71,13 @@ impl Shared {
 }
 
 impl Feed {
-    /// Starts following. `record` is a small file in which the last final block is kept, so that
+    /// Starts following the first of these beacon nodes; the others stand in for one that fails. `record` is a small file in which the last final block is kept, so that
     /// finality does not move back over a restart either.
     ///
     /// # Errors
     /// [`FeedError::Record`] when the record is there and can not be read.
     pub fn start(
-        beacon: BeaconNode,
+        beacons: Vec<BeaconNode>,
         execution: ExecutionNode,
         chain: ChainSpec,
         config: Config,
@@ -93,7 +93,7 @@ impl Feed {
             status: watch::Sender::new(FeedStatus { finalized: floor, ..FeedStatus::default() }),
             cache: Mutex::new(LruCache::new(blocks)),
         });
-        let follower = Follower::new(beacon, shared.clone(), floor, record);
+        let follower = Follower::new(beacons, shared.clone(), floor, record);
         let task = Arc::new(StopOnDrop(tokio::spawn(follower.run())));
         Ok(Self { shared, _task: task })
     }

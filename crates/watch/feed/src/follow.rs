@@ -2,8 +2,8 @@
 
 use crate::{Canonical, Diverged, FeedError, feed::Shared, record};
 use alloy_primitives::B256;
-use std::{path::PathBuf, sync::Arc, time::Duration};
-use tandem_node::{At, BeaconBlockId, BeaconEvent, BeaconNode, StreamItem, Topic};
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
+use tandem_node::{At, BeaconBlockId, BeaconEvent, BeaconNode, EventStream, StreamItem, Topic};
 use tandem_types::BlockId;
 use tokio::time::{Instant, sleep_until};
 
@@ -13,7 +13,8 @@ const FIRST_RETRY: Duration = Duration::from_millis(25);
 
 /// The task that keeps the canonical chain.
 pub(crate) struct Follower {
-    beacon: BeaconNode,
+    /// They stand in for each other; the front one is followed.
+    beacons: VecDeque<BeaconNode>,
     shared: Arc<Shared>,
     /// What was final before the start.
     floor: Option<BlockId>,
@@ -33,20 +34,47 @@ impl Drop for Follower {
 
 impl Follower {
     pub(crate) fn new(
-        beacon: BeaconNode,
+        beacons: Vec<BeaconNode>,
         shared: Arc<Shared>,
         floor: Option<BlockId>,
         record: Option<PathBuf>,
     ) -> Self {
-        Self { beacon, shared, floor, record, checked: false, seen: Default::default() }
+        Self { beacons: beacons.into(), shared, floor, record, checked: false, seen: Default::default() }
+    }
+
+    fn beacon(&self) -> Result<&BeaconNode, FeedError> {
+        self.beacons.front().ok_or(FeedError::Stopped)
+    }
+
+    fn listen(&self) -> Option<EventStream> {
+        let idle = Duration::from_millis(self.shared.config.idle_ms);
+        Some(self.beacons.front()?.events(&[Topic::Head, Topic::FinalizedCheckpoint], idle))
+    }
+
+    /// Goes over to the next beacon node, if what went wrong is this one's own and there is another.
+    fn stand_in(&mut self, error: &FeedError) -> bool {
+        let Some(front) = self.beacons.front() else { return false };
+        let own = match error {
+            FeedError::Optimistic => true,
+            FeedError::Node(e) => e.node() == Some(front.node().as_str()),
+            _ => false,
+        };
+        if !own || self.beacons.len() < 2 {
+            return false;
+        }
+        self.beacons.rotate_left(1);
+        self.checked = false;
+        self.shared.status.send_if_modified(|s| std::mem::replace(&mut s.live, false));
+        let next = self.beacons.front().map(BeaconNode::node).unwrap_or_default();
+        tracing::warn!(%error, next, "the feed goes over to another beacon node");
+        true
     }
 
     pub(crate) async fn run(mut self) {
         let config = self.shared.config;
         let slot = Duration::from_millis(self.shared.chain.clock.wall_slot_ms);
         let poll = Duration::from_millis(config.poll_ms).min(slot).max(Duration::from_millis(50));
-        let topics = [Topic::Head, Topic::FinalizedCheckpoint];
-        let mut stream = self.beacon.events(&topics, Duration::from_millis(config.idle_ms));
+        let Some(mut stream) = self.listen() else { return };
         let (mut next_poll, mut retry) = (Instant::now(), FIRST_RETRY);
         loop {
             let (outcome, polled) = tokio::select! {
@@ -63,6 +91,14 @@ impl Follower {
                 Err(_) => next_poll = Instant::now() + retry.min(poll),
             }
             retry = if outcome.is_ok() { FIRST_RETRY } else { (retry * 2).min(poll) };
+            // Only what was asked twice, so that nodes which are all gone are not gone through in a circle
+            // faster than they are asked.
+            if let (Err(error), true) = (&outcome, polled)
+                && self.stand_in(error)
+                && let Some(next) = self.listen()
+            {
+                stream = next;
+            }
             self.tell(outcome.err());
         }
     }
@@ -83,7 +119,7 @@ impl Follower {
             StreamItem::Event(BeaconEvent::Head(h)) if h.execution_optimistic => Err(FeedError::Optimistic),
             StreamItem::Event(BeaconEvent::Head(_)) if !self.checked => self.ask().await,
             StreamItem::Event(BeaconEvent::Head(h)) => {
-                let payload = self.beacon.payload_of(h.block).await?;
+                let payload = self.beacon()?.payload_of(h.block).await?;
                 // An event may have waited while the head was asked for. A child of the head is news
                 // in any case; whatever else it names is only a reason to ask.
                 let head = self.shared.canonical.borrow().as_ref().map(|c| c.head().hash);
@@ -102,13 +138,13 @@ impl Follower {
     /// Asks for the head and for finality, and before that, once a connection, for the chain.
     async fn ask(&mut self) -> Result<(), FeedError> {
         if !self.checked {
-            self.beacon.check_chain(&self.shared.chain).await?;
+            self.beacon()?.check_chain(&self.shared.chain).await?;
             self.shared.execution.check_chain(&self.shared.chain).await?;
             self.checked = true;
         }
         let head = self.validated(BeaconBlockId::Head).await?;
         if head != self.seen.0 {
-            self.follow(self.beacon.payload_of(head).await?.block.hash).await?;
+            self.follow(self.beacon()?.payload_of(head).await?.block.hash).await?;
             self.seen.0 = head;
         }
         self.ask_finality().await
@@ -192,13 +228,13 @@ impl Follower {
 
     /// The root of a block that the node says is validated.
     async fn validated(&self, id: BeaconBlockId) -> Result<B256, FeedError> {
-        let header = self.beacon.header(id).await?;
+        let header = self.beacon()?.header(id).await?;
         if header.optimistic { Err(FeedError::Optimistic) } else { Ok(header.root) }
     }
 
     /// The execution block inside the beacon block with this root.
     async fn execution_hash(&self, root: B256) -> Result<B256, FeedError> {
-        Ok(self.or_genesis(self.beacon.payload_of(root).await?.block.hash))
+        Ok(self.or_genesis(self.beacon()?.payload_of(root).await?.block.hash))
     }
 
     async fn ask_finality(&mut self) -> Result<(), FeedError> {

@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(20);
 fn feed_with(fake: &Fake, config: Config, record: Option<std::path::PathBuf>) -> Feed {
     let beacon = BeaconNode::new(&fake.url, Limits::default()).unwrap();
     let execution = ExecutionNode::new(&fake.url, Limits::default()).unwrap();
-    Feed::start(beacon, execution, fake.spec(), config, record).unwrap()
+    Feed::start(vec![beacon], execution, fake.spec(), config, record).unwrap()
 }
 fn feed(fake: &Fake) -> Feed {
     feed_with(fake, Config::default(), None)
@@ -314,6 +314,42 @@ async fn a_node_of_another_chain_is_named_and_not_followed() {
     // Negative control: the right chain is.
     fake.world.lock().unwrap().chain_id = 7;
     wait_status(&feed, |s| s.head.is_some()).await;
+}
+
+#[tokio::test]
+async fn beacon_nodes_stand_in_for_each_other_and_without_any_the_feed_stands_still() {
+    let first = Fake::start().await;
+    // The execution client has an address of its own, and stays.
+    let (second, execution) = (first.beside().await, first.beside().await);
+    first.grow(2, 0);
+    let node = |fake: &Fake| BeaconNode::new(&fake.url, Limits::default()).unwrap();
+    let client = ExecutionNode::new(&execution.url, Limits::default()).unwrap();
+    let beacons = vec![node(&first), node(&second)];
+    let feed = Feed::start(beacons, client, first.spec(), Config::default(), None).unwrap();
+    let at = |id: BlockId| move |s: &tandem_feed::FeedStatus| s.head == Some(id);
+    wait_status(&feed, at(first.head())).await;
+
+    // The one that is followed goes, while it is connected and at rest; then the other, once the first is back.
+    let down = |fake: &Fake, is| fake.down.store(is, std::sync::atomic::Ordering::SeqCst);
+    for (gone, left) in [(&first, &second), (&second, &first)] {
+        down(left, false);
+        down(gone, true);
+        gone.events.send(("end".into(), String::new())).ok();
+        left.grow(1, 1);
+        wait_status(&feed, |s| s.head == Some(left.head()) && s.live && s.error.is_none()).await;
+    }
+
+    // Negative control: with both gone there is no news, and the status says whose fault it is.
+    down(&first, true);
+    let before = first.head();
+    first.events.send(("end".into(), String::new())).ok();
+    let status = wait_status(&feed, |s| s.error.is_some()).await;
+    assert!(matches!(status.error, Some(FeedError::Node(NodeError::Status { status: 503, .. }))), "{status:?}");
+    first.grow(1, 2);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(feed.status().borrow().head, Some(before));
+    down(&second, false);
+    wait_status(&feed, at(first.head())).await;
 }
 
 /// Random growth, reorgs and finality, with readers that come, go and resume: replaying what each was

@@ -123,6 +123,22 @@ impl NodeError {
         }
     }
 
+    /// Whose error it is: the node's redacted address. `None` where there is no such node.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::Address { .. } => None,
+            Self::Connect { node, .. }
+            | Self::Timeout { node, .. }
+            | Self::TooLarge { node, .. }
+            | Self::Status { node, .. }
+            | Self::Malformed { node, .. }
+            | Self::Untrue { node, .. }
+            | Self::NotFound { node, .. }
+            | Self::Rpc { node, .. }
+            | Self::WrongChain { node, .. } => Some(node),
+        }
+    }
+
     /// Whether the node does not have the method or route at all.
     pub const fn is_unsupported(&self) -> bool {
         match self {

@@ -14,8 +14,9 @@ use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Request, State},
     http::{HeaderMap, StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response, sse},
     routing::{get, post},
 };
@@ -23,7 +24,10 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tandem_beacon::SignedBeaconBlock;
 use tandem_types::{BlockId, ChainSpec, Slot, SlotClock};
@@ -64,6 +68,8 @@ pub struct Fake {
     pub events: broadcast::Sender<(String, String)>,
     pub genesis: B256,
     pub url: String,
+    /// Nothing is answered but 503.
+    pub down: Arc<AtomicBool>,
 }
 
 pub const GENESIS_TIME: u64 = 1_700_000_000;
@@ -75,9 +81,17 @@ impl Fake {
         world.canonical.push(genesis.id.hash);
         let hash = genesis.id.hash;
         world.blocks.insert(hash, genesis);
+        Self::serve(Arc::new(Mutex::new(world)), hash).await
+    }
+    /// Another pair of nodes on the same chain.
+    pub async fn beside(&self) -> Self {
+        Self::serve(self.world.clone(), self.genesis).await
+    }
+    async fn serve(world: Arc<Mutex<World>>, genesis: B256) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let fake = Self { world: Arc::new(Mutex::new(world)), events: broadcast::channel(64).0, genesis: hash, url };
+        let down = Arc::new(AtomicBool::new(false));
+        let fake = Self { world, events: broadcast::channel(64).0, genesis, url, down };
         let router = router(fake.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         fake
@@ -273,7 +287,16 @@ fn router(fake: Fake) -> Router {
         .route("/eth/v1/beacon/headers/{id}", get(beacon_header))
         .route("/eth/v2/beacon/blocks/{id}", get(beacon_block))
         .route("/eth/v1/events", get(events))
+        .layer(axum::middleware::from_fn_with_state(fake.clone(), unless_down))
         .with_state(fake)
+}
+
+async fn unless_down(State(f): State<Fake>, request: Request, next: Next) -> Response {
+    if f.down.load(Ordering::SeqCst) {
+        StatusCode::SERVICE_UNAVAILABLE.into_response()
+    } else {
+        next.run(request).await
+    }
 }
 
 async fn genesis() -> Json<Value> {
