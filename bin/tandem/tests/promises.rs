@@ -20,6 +20,8 @@ mod kills;
 mod ledger;
 #[path = "promises/module.rs"]
 mod module;
+#[path = "promises/nodes.rs"]
+mod nodes;
 #[path = "promises/proxy.rs"]
 mod proxy;
 #[path = "promises/relays.rs"]

@@ -112,12 +112,8 @@ async fn a_publication_answered_202_is_tried_again_until_a_node_has_the_block() 
     let mut world = World::unconnected(2_000, vec![Plan::new("host", 0..VALIDATORS, "lighthouse")]).await;
     let proxy = Proxy::start(world.rig.beacon(), gate).await;
     // The host is started once more, with the pretending node as its beacon node.
-    let file = world.hosts[0].dir.join("tandem.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    world.hosts[0].stop().unwrap();
-    std::fs::write(&file, text.replace(world.rig.beacon(), &proxy.url)).unwrap();
-    world.hosts[0].start().unwrap();
-    world.hosts[0].ready(std::time::Duration::from_secs(60)).await.unwrap();
+    let beacon = world.rig.beacon().to_owned();
+    world.reconfigure(0, |text| text.replace(&beacon, &proxy.url)).await;
     world.rig.connect(&world.hosts[0]).await.unwrap();
     world.wait_until_served().await;
 

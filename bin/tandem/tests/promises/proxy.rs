@@ -7,6 +7,7 @@ use std::{pin::Pin, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -25,6 +26,7 @@ pub type Gate = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Pass> + Send>>
 /// A running proxy; it ends when this is dropped.
 pub struct Proxy {
     pub url: String,
+    closed: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -34,14 +36,31 @@ impl Proxy {
         let to = to.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        let (closed, is_closed) = watch::channel(false);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (to, gate) = (to.clone(), gate.clone());
-                // A connection that breaks is the caller's to notice.
-                tokio::spawn(async move { one_call(client, &to, gate).await });
+                let (to, gate, mut is_closed) = (to.clone(), gate.clone(), is_closed.clone());
+                tokio::spawn(async move {
+                    // A connection that breaks is the caller's to notice.
+                    tokio::select! {
+                        biased;
+                        _ = is_closed.wait_for(|c| *c) => {}
+                        _ = one_call(client, &to, gate) => {}
+                    }
+                });
             }
         });
-        Self { url, task }
+        Self { url, closed, task }
+    }
+
+    /// Breaks every connection, event streams too, and each new one at once: the server is gone.
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// The server is there again.
+    pub fn open(&self) {
+        self.closed.send_replace(false);
     }
 }
 

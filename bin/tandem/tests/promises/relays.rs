@@ -1,8 +1,7 @@
 //! Relays that misbehave, at a real host: what they can cost, and what the host shows of it.
 
-use crate::world::{Held, PATIENCE, Plan, VALIDATORS, World, until};
+use crate::world::{Held, Plan, VALIDATORS, World};
 use serde_json::{Value, json};
-use tandem_demo::http;
 use tandem_testkit::{Behaviour, relay::Counts};
 use tandem_types::Wei;
 
@@ -46,13 +45,7 @@ async fn slot_with(world: &World, sender: u32, relay: usize, behaviour: impl Fn(
     };
     let mut block = Value::Null;
     if world.rig.block_root_at(slot).await.unwrap().is_some() {
-        let url = format!("{}/api/v1/blocks?slot={slot}", world.hosts[0].gateway);
-        block = until("the block in the host's list", async || {
-            let all = http::get(&url, PATIENCE).await.unwrap().json().unwrap();
-            let list = all.as_array().or_else(|| all["blocks"].as_array()).cloned().unwrap_or_default();
-            list.first().cloned()
-        })
-        .await;
+        block = world.shown(0, slot).await;
     }
     Outcome { held, block, decided, counts }
 }

@@ -10,7 +10,8 @@ use tandem_demo::{
     rig::{Rig, RigConfig, hex_number},
     wallet::{Fees, Wallet},
 };
-use tandem_testkit::{Behaviour, Relay, RelayConfig};
+use tandem_testkit::{Behaviour, Relay, RelayConfig, wallet::SignedTx};
+use tandem_types::fabric;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Only one L1 at a time: the machine is small, and slots are short.
@@ -177,6 +178,49 @@ impl World {
         self.try_promise(host, sender, nonce, slot).await.unwrap_or_else(|why| {
             panic!("slot {slot} of host {host} was not promised to sender {sender}: {why}\n{}", self.log(host))
         })
+    }
+
+    /// What a host answers to a request for any signed transaction, in the form that the network has:
+    /// with its sidecar where it has blobs.
+    pub async fn try_signed(&self, host: usize, slot: u64, tx: &SignedTx, private: bool) -> Result<Held, String> {
+        let payload = fabric::inclusion_payload(slot, &tx.network);
+        let asked = json!({
+            "commitment_type": fabric::INCLUSION, "payload": payload, "slasher": Address::ZERO, "private": private,
+        });
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "commitmentRequest", "params": [asked] });
+        let request = Bytes::from(serde_json::to_vec(&body).unwrap());
+        match ask::send(&self.hosts[host].gateway, &request, PATIENCE).await {
+            Answer::Promise(answer) => Ok(Held { slot, hash: tx.hash, raw: tx.network.clone(), request, answer }),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    pub async fn promise_signed(&self, host: usize, slot: u64, tx: &SignedTx, private: bool) -> Held {
+        self.try_signed(host, slot, tx, private).await.unwrap_or_else(|why| {
+            panic!("slot {slot} of host {host} was not promised to {}: {why}\n{}", tx.hash, self.log(host))
+        })
+    }
+
+    /// Stops a host, changes its `tandem.toml`, and starts it again.
+    pub async fn reconfigure(&mut self, host: usize, edit: impl FnOnce(String) -> String) {
+        let host = &mut self.hosts[host];
+        let file = host.dir.join("tandem.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        host.stop().unwrap();
+        std::fs::write(&file, edit(text)).unwrap();
+        host.start().unwrap();
+        host.ready(Duration::from_secs(60)).await.unwrap();
+    }
+
+    /// The slot's block as the host shows it.
+    pub async fn shown(&self, host: usize, slot: u64) -> Value {
+        let url = format!("{}/api/v1/blocks?slot={slot}", self.hosts[host].gateway);
+        until("the block in the host's list", async || {
+            let all = http::get(&url, PATIENCE).await.ok()?.json().ok()?;
+            let list = all.as_array().or_else(|| all["blocks"].as_array()).cloned().unwrap_or_default();
+            list.first().cloned()
+        })
+        .await
     }
 
     /// Another transaction with a sender's nonce, which pays far more.
