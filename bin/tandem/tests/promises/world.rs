@@ -10,8 +10,7 @@ use tandem_demo::{
     rig::{Rig, RigConfig, hex_number},
     wallet::{Fees, Wallet},
 };
-use tandem_testkit::{Behaviour, Relay, RelayConfig, wallet::SignedTx};
-use tandem_types::fabric;
+use tandem_testkit::{Behaviour, Relay, RelayConfig};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Only one L1 at a time: the machine is small, and slots are short.
@@ -177,27 +176,6 @@ impl World {
     pub async fn promise(&self, host: usize, sender: u32, nonce: u64, slot: u64) -> Held {
         self.try_promise(host, sender, nonce, slot).await.unwrap_or_else(|why| {
             panic!("slot {slot} of host {host} was not promised to sender {sender}: {why}\n{}", self.log(host))
-        })
-    }
-
-    /// What a host answers to a request for any signed transaction, in the form that the network has:
-    /// with its sidecar where it has blobs.
-    pub async fn try_signed(&self, host: usize, slot: u64, tx: &SignedTx, private: bool) -> Result<Held, String> {
-        let payload = fabric::inclusion_payload(slot, &tx.network);
-        let asked = json!({
-            "commitment_type": fabric::INCLUSION, "payload": payload, "slasher": Address::ZERO, "private": private,
-        });
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "commitmentRequest", "params": [asked] });
-        let request = Bytes::from(serde_json::to_vec(&body).unwrap());
-        match ask::send(&self.hosts[host].gateway, &request, PATIENCE).await {
-            Answer::Promise(answer) => Ok(Held { slot, hash: tx.hash, raw: tx.network.clone(), request, answer }),
-            other => Err(format!("{other:?}")),
-        }
-    }
-
-    pub async fn promise_signed(&self, host: usize, slot: u64, tx: &SignedTx, private: bool) -> Held {
-        self.try_signed(host, slot, tx, private).await.unwrap_or_else(|why| {
-            panic!("slot {slot} of host {host} was not promised to {}: {why}\n{}", tx.hash, self.log(host))
         })
     }
 
