@@ -14,8 +14,8 @@ const DEPOSIT_EVERY: u32 = 8;
 /// How many have one. The list is searched at each request.
 const DEPOSITS: u32 = 1_200;
 
-/// The rig's room: so little that it is used up within a slot's time. Without deposits the unsecured half
-/// ends at 400 transfers; with them the count or the bytes end a little later.
+/// The rig's room: so little that it is used up within a slot's time. Senders without a deposit have half
+/// of each pool, of which the count ends first, at 215 transfers; those with one go on to the whole.
 pub const ROOM: RoomLimits = RoomLimits { gas: 16_800_000, unsecured_percent: 50, blobs: 6, bytes: 51_000, count: 430 };
 
 /// Whether a sender has a deposit.
@@ -53,6 +53,10 @@ pub struct Used {
     pub gas: u64,
     /// Of it, gas of senders without a deposit.
     pub unsecured: u64,
+    /// Promises to senders without a deposit.
+    pub unsecured_count: u64,
+    /// Bytes of transactions of senders without a deposit.
+    pub unsecured_bytes: u64,
     /// Bytes of transactions.
     pub bytes: u64,
 }
@@ -61,21 +65,26 @@ impl Used {
     /// One more.
     #[must_use]
     pub fn with(self, a: &Asked) -> Self {
+        let loose = |amount: u64| if a.secured { 0 } else { amount };
         Self {
             count: self.count + 1,
             gas: self.gas + a.gas,
-            unsecured: self.unsecured + if a.secured { 0 } else { a.gas },
+            unsecured: self.unsecured + loose(a.gas),
+            unsecured_count: self.unsecured_count + loose(1),
+            unsecured_bytes: self.unsecured_bytes + loose(a.size),
             bytes: self.bytes + a.size,
         }
     }
 
     /// Each pool with what is used of it and its limit.
-    pub fn pools(&self, room: &RoomLimits) -> [(&'static str, u64, u64); 4] {
+    pub fn pools(&self, room: &RoomLimits) -> [(&'static str, u64, u64); 6] {
         [
             ("promises", self.count, room.of(Pool::Count)),
             ("gas", self.gas, room.of(Pool::Gas)),
             ("unsecured gas", self.unsecured, room.of(Pool::UnsecuredGas)),
             ("bytes", self.bytes, room.of(Pool::Bytes)),
+            ("unsecured promises", self.unsecured_count, room.of(Pool::UnsecuredCount)),
+            ("unsecured bytes", self.unsecured_bytes, room.of(Pool::UnsecuredBytes)),
         ]
     }
 
@@ -99,14 +108,19 @@ mod tests {
     #[test]
     fn each_pool_has_its_own_limit_and_the_unsecured_half_counts_senders_without_a_deposit_only() {
         let a = asked(1, 0, 9, 1);
-        let room = RoomLimits { gas: 100_000, unsecured_percent: 50, blobs: 0, bytes: 1_000, count: 3 };
+        let room = RoomLimits { gas: 100_000, unsecured_percent: 50, blobs: 0, bytes: 1_000, count: 4 };
         let two = Used::default().with(&a).with(&a);
         assert_eq!((two.over(&room), two.full_for(&a, &room)), (Vec::new(), Some("unsecured gas")));
-        assert_eq!(two.with(&a).over(&room).len(), 1);
+        assert_eq!(two.with(&a).over(&room).len(), 2, "gas and count");
+        let small = Asked { gas: 1, size: 250, ..a.clone() };
+        let small = Used::default().with(&small).with(&small);
+        assert_eq!((small.over(&room), small.full_for(&a, &room)), (Vec::new(), Some("unsecured promises")));
+        let long = Asked { gas: 1, size: 401, ..a.clone() };
+        assert_eq!(Used::default().with(&a).full_for(&long, &room), Some("unsecured bytes"));
         let secured = Asked { secured: true, ..a };
-        let three = two.with(&secured);
-        assert_eq!((three.over(&room), three.full_for(&secured, &room)), (Vec::new(), Some("promises")));
-        assert!(three.with(&secured).over(&room)[0].contains("4 promises"));
+        let four = two.with(&secured).with(&secured);
+        assert_eq!((four.over(&room), four.full_for(&secured, &room)), (Vec::new(), Some("promises")));
+        assert!(four.with(&secured).over(&room)[0].contains("5 promises"));
         let big = Asked { size: 900, ..secured.clone() };
         assert_eq!(two.full_for(&big, &room), Some("bytes"));
         let thirsty = Asked { gas: 60_000, ..secured };
@@ -116,7 +130,7 @@ mod tests {
     #[test]
     fn the_rigs_room_is_one_that_a_host_takes_and_can_be_filled_by_transfers() {
         assert!(ROOM.validate().is_ok());
-        assert_eq!(ROOM.of(Pool::UnsecuredGas) / 21_000, 400);
+        assert_eq!((ROOM.of(Pool::UnsecuredGas) / 21_000, ROOM.of(Pool::UnsecuredCount)), (400, 215));
         assert!(ROOM.count * 21_000 < ROOM.gas && is_secured(0) && !is_secured(1));
     }
 }
