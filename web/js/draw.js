@@ -50,7 +50,7 @@ function uptime(ms) {
   return minutes < 1 ? `${Math.floor(ms / 1000)} s` : minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h`;
 }
 
-const STATES = { foreign: "", open: "open", closed: "closed", sealed: "sealed", proposed: "✓ block", missed: "missed" };
+const STATES = { foreign: "", open: "open", closed: "closed", sealed: "sealed", proposed: "✓ block", missed: "missed", unknown: "not known" };
 function slotNow() {
   const c = state.status.clock;
   return Math.max(0, Math.floor((now() - c.wall_genesis_ms) / c.wall_slot_ms));
@@ -102,7 +102,7 @@ function drawCritical() {
   const all = state.status.critical ?? [];
   $("critical-card").hidden = all.length === 0;
   $("critical").replaceChildren(...all.toReversed().map((c) =>
-    el("li", {}, el("span", { class: "muted" }, `${clockTime(c.at_ms)}${c.slot !== null ? `, slot ${count(c.slot)}` : ""} · ${c.code} `), c.message)));
+    el("li", {}, el("span", { class: "muted" }, `${clockTime(c.at_ms)}${c.slot !== null ? `, slot ${count(c.slot)}` : ""} · ${c.code} `), c.message ?? "(the operator's token shows what it is)")));
 }
 
 const FATES = {
@@ -127,7 +127,9 @@ function hash(hex) {
 function drawPromises() {
   const all = [...state.promises.values()].sort((a, b) => b.seq - a.seq);
   $("promises-empty").hidden = all.length > 0;
-  $("promises").replaceChildren(...all.slice(0, 20).map((p) => el("tr", { "data-tx": p.tx_hash },
+  // A busy host has so many under way that fates would never be seen among the newest.
+  const [waiting, judged] = [all.filter((p) => !p.fate), all.filter((p) => p.fate)];
+  $("promises").replaceChildren(...[...waiting.slice(0, 10), ...judged.slice(0, 10)].map((p) => el("tr", { "data-tx": p.tx_hash },
     el("td", {}, hash(p.tx_hash)),
     el("td", { class: "num" }, count(p.slot)),
     el("td", { class: "num" }, duration(p.latency_us)),
@@ -138,7 +140,7 @@ function drawPromises() {
 }
 
 function origin(o) {
-  const names = { own: ["own", "own block"], relay: ["", `relay ${o.name ?? ""}`.trim()], local: ["warn", "beacon node's own"], foreign: ["", "another proposer"], unknown: ["", "unknown"] };
+  const names = { own: ["own", "own block"], relay: ["", /relay/i.test(o.name ?? "") ? o.name : `relay ${o.name ?? ""}`.trim()], local: ["warn", "beacon node's own"], foreign: ["", "another proposer"], unknown: ["", "unknown"] };
   const [kind, word] = names[o.from] ?? ["", o.from];
   return el("span", { class: `tag ${kind}` }, word);
 }
@@ -157,41 +159,52 @@ function drawBlocks() {
 }
 
 const LIVES = { running: ["good", "● running"], restarting: ["warn", "◌ restarting"], disabled: ["", "○ disabled"], banned: ["bad", "✕ banned"] };
+/** Cards by module. They stay, and their buttons with them: a button that is made again loses focus and press. */
+const cards = new Map();
 function drawModules() {
   $("modules-empty").hidden = state.modules.length > 0;
-  // Buttons keep the focus: a module's card is made again only when it changed.
-  const list = $("modules");
-  const have = new Map([...list.children].map((c) => [c.dataset.id, c]));
-  list.replaceChildren(...state.modules.map((m) => {
-    const key = JSON.stringify([m, Boolean(state.admin)]);
-    const old = have.get(m.id);
-    if (old && old.dataset.key === key) return old;
-    const focused = old?.contains(document.activeElement) ? document.activeElement.textContent : null;
-    const card = moduleCard(m, key);
-    if (focused) queueMicrotask(() => [...card.querySelectorAll("button")].find((b) => b.textContent === focused)?.focus());
-    return card;
-  }));
+  const ids = state.modules.map((m) => m.id);
+  for (const id of cards.keys()) if (!ids.includes(id)) cards.delete(id);
+  for (const id of ids) if (!cards.has(id)) cards.set(id, moduleCard(id));
+  const list = $("modules"), wanted = ids.map((id) => cards.get(id));
+  // Moving a node takes the focus from it as well.
+  if (list.children.length !== wanted.length || wanted.some((c, i) => c !== list.children[i])) list.replaceChildren(...wanted);
+  for (const m of state.modules) fillCard(cards.get(m.id), m);
 }
-function moduleCard(m, key) {
+const isOff = (m) => m.state === "disabled" || m.state === "banned";
+function moduleCard(id) {
+  const order = (name) => give(`modules/${encodeURIComponent(id)}/${name}`);
+  const now = () => state.modules.find((m) => m.id === id);
+  const button = (does, act) => el("button", { type: "button", class: "small", "data-does": does, on: { click: act } });
+  return el("li", { "data-id": id }, el("div", { class: "head" }), el("dl"), el("p", { class: "fault" }), el("div", { class: "row" },
+    button("switch", () => now() && order(isOff(now()) ? "enable" : "disable")), button("reload", () => order("reload"))));
+}
+function fillCard(card, m) {
   const [kind, word] = LIVES[m.state] ?? ["", m.state];
   const pairs = [
-    ["Answered", count(m.answered)], ["Refused", count(m.refused)], ["Under way", count(m.in_flight)], ["Waiting events", count(m.backlog)],
+    ["Answered", count(m.answered)], ["Refused", count(m.refused)], ["Late", count(m.late)], ["Under way", count(m.in_flight)], ["Waiting events", count(m.backlog)],
     ["p50", duration(m.p50_us)], ["p99", duration(m.p99_us)], ["Panics, hangs", `${count(m.panics)}, ${count(m.hangs)}`], ["Restarts", count(m.restarts)],
   ];
-  const off = m.state === "disabled" || m.state === "banned";
-  const order = (name, text) => el("button", { type: "button", class: "small", on: { click: () => give(`modules/${encodeURIComponent(m.id)}/${name}`) } }, text);
-  return el("li", { "data-id": m.id, "data-key": key },
-    el("div", { class: "head" }, el("strong", {}, m.id), el("span", { class: `tag ${kind}` }, word), el("span", { class: "muted" }, `${m.name} ${m.version} · ${m.kind}`)),
-    el("dl", {}, ...pairs.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-    m.last_fault ? el("p", { class: "fault" }, `Last fault: ${m.last_fault}`) : null,
-    state.admin ? el("div", { class: "row" }, off ? order("enable", `Switch ${m.id} on`) : order("disable", `Switch ${m.id} off`), order("reload", `Reload ${m.id}`)) : null);
+  const [head, list, fault, row] = card.children, [toggle, reload] = row.children;
+  head.replaceChildren(el("strong", {}, m.id), el("span", { class: `tag ${kind}` }, word), el("span", { class: "muted" }, `${[m.name, m.version].filter(Boolean).join(" ")} · ${m.kind}`));
+  list.replaceChildren(...pairs.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+  fault.textContent = m.last_fault ? `Last fault: ${m.last_fault}` : "";
+  fault.hidden = !m.last_fault;
+  row.hidden = !state.admin;
+  // What it says is read out where it has the focus: only when it changed.
+  const text = `Switch ${m.id} ${isOff(m) ? "on" : "off"}`;
+  if (toggle.textContent !== text) toggle.textContent = text;
+  if (!reload.textContent) reload.textContent = `Reload ${m.id}`;
+  reload.hidden = isOff(m);
 }
 
 function drawEarnings() {
   if (!state.ledger) return;
-  const row = (name, account, kind) => el("tr", { class: kind },
-    el("th", { scope: "row" }, name),
-    ...["received", "charged", "forgone", "cost"].map((f) => el("td", { class: "num" }, ether(sum(account, f)))));
+  // On narrow phones the rows are no table's to the browser: the roles say that they are.
+  const shown = (amount) => (amount === null ? el("span", { class: "muted", title: "none is booked yet" }, "none booked") : ether(amount));
+  const cell = (account, f) => el("td", { class: "num", role: "cell", "data-of": f[0].toUpperCase() + f.slice(1) }, shown(sum(account, f)));
+  const row = (name, account, kind) => el("tr", { class: kind, role: "row" },
+    el("th", { scope: "row", role: "rowheader" }, name), ...["received", "charged", "forgone", "cost"].map((f) => cell(account, f)));
   $("earnings").replaceChildren(
     ...Object.entries(state.ledger.modules).map(([name, account]) => row(name, account, null)),
     row("all", state.ledger.total, "total"),

@@ -13,14 +13,13 @@ export async function useToken(event) {
   event.preventDefault();
   const token = $("admin-token").value;
   $("admin-token").value = "";
-  const tried = await fetch("/api/v1/status", { headers: { authorization: `Bearer ${token}` } });
-  if (tried.ok && token) {
-    state.admin = token;
-    $("admin-say").textContent = "In use until this page is closed.";
-  } else {
-    state.admin = null;
-    $("admin-say").textContent = "That token is not known.";
-  }
+  const tried = await fetch("/api/v1/status", { headers: { authorization: `Bearer ${token}` }, cache: "no-store" });
+  // Callers' keys open the host as well, and give no orders.
+  const admin = tried.ok && (await tried.json()).admin === true;
+  state.admin = admin ? token : null;
+  $("admin-say").textContent = admin ? "In use until this page is closed."
+    : tried.ok ? "That is a caller's key, and not the admin token: it gives no orders."
+    : "That token is not known.";
   operatorChanged();
 }
 /** Who we are towards the host has changed: the stream is opened again as that. */

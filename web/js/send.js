@@ -1,7 +1,7 @@
 // The small tool that sends a transaction and follows it: promised, sealed, kept.
 
 import { CAUSES } from "./draw.js";
-import { ask, changed, headers, state } from "./state.js";
+import { ask, changed, headers, state, takePromise } from "./state.js";
 import { $, count, duration, short } from "./tools.js";
 
 let question = 0;
@@ -26,7 +26,7 @@ export async function send(event) {
   try {
     const hash = await rpc("eth_sendRawTransaction", [raw]);
     const known = [...state.promises.values()].find((p) => p.tx_hash === hash);
-    state.sent = { hash, took: performance.now() - started, promise: known ?? null, fate: null };
+    state.sent = { hash, took: performance.now() - started, promise: known ?? null, fate: known?.fate ?? null };
   } catch (error) {
     const accept = error.data?.accept ? ` What would be accepted: ${JSON.stringify(error.data.accept)}` : "";
     $("send-refused").textContent = `${error.message ?? "The host does not answer."} (${error.data?.reason ?? error.code ?? "network"})${accept}`;
@@ -40,11 +40,11 @@ export async function send(event) {
 
 /** Looks the sent transaction up, for whatever the event stream missed. */
 export async function followSent() {
-  if (!state.sent || state.sent.fate?.fate.is_final) return;
+  if (!state.sent || state.sent.fate?.is_final) return;
+  const asked = performance.now();
   const found = (await ask("promises?limit=500")).find((p) => p.tx_hash === state.sent?.hash);
-  if (!found || !state.sent) return;
-  state.sent.promise = found;
-  if (found.fate) state.sent.fate = { fate: found.fate };
+  if (!found) return;
+  takePromise(found, asked);
   changed();
 }
 
@@ -63,9 +63,9 @@ export function drawSent() {
   const promise = sent.promise;
   step("step-promised", "done", `${short(sent.hash)}${promise ? ` for slot ${count(promise.slot)}` : ""}, answered here in ${Math.round(sent.took)} ms${promise?.latency_us ? `, ${duration(promise.latency_us)} in the host` : ""}`);
   const slot = promise ? state.slots.find((s) => s.slot === promise.slot) : null;
-  const sealed = sent.fate || promise?.sealed || ["sealed", "proposed", "missed"].includes(slot?.state);
+  const fate = sent.fate;
+  const sealed = fate || promise?.sealed || ["sealed", "proposed", "missed", "unknown"].includes(slot?.state);
   step("step-sealed", sealed ? "done" : "busy", sealed ? "no promise can be added to or taken from the slot" : "when the slot takes no more promises");
-  const fate = sent.fate?.fate;
   $("fate-word").textContent = fate && fate.name !== "kept" ? fate.name[0].toUpperCase() + fate.name.slice(1) : "Kept";
   const good = fate && ["kept", "early"].includes(fate.name);
   const text = !fate ? "when the block is there" : good ? `in block ${count(fate.block?.number)}${fate.is_final ? ", final" : ""}` : CAUSES[fate.cause] ?? "";

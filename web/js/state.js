@@ -10,7 +10,7 @@ export const state = {
   /** The transaction that was sent from this page. */
   sent: null,
 };
-const MOST_PROMISES = 60, MOST_BLOCKS = 24;
+const MOST_PROMISES = 150, MOST_BLOCKS = 24;
 
 const listeners = [];
 /** Calls `listener` after each change. */
@@ -33,16 +33,24 @@ function trim(map, most) {
   const keys = [...map.keys()].sort((a, b) => a - b);
   for (const key of keys.slice(0, map.size - most)) map.delete(key);
 }
-export function takePromise(promise) {
-  const known = state.promises.get(promise.seq);
-  state.promises.set(promise.seq, known ? { ...promise, fate: promise.fate ?? known.fate } : promise);
+/** Whether it is about the transaction that was sent here, in the last slot that it was promised for. */
+const isSent = ({ tx_hash, seq }) => state.sent?.hash === tx_hash && seq >= (state.sent.promise?.seq ?? 0);
+/**
+ * What the host says of a promise takes the place of all that was known of it: a reorg takes fates back, too. Only
+ * what was asked for before the latest event came is older than that.
+ */
+export function takePromise(promise, asked = performance.now()) {
+  if (state.promises.get(promise.seq)?.told > asked) return;
+  const taken = { ...promise, told: asked };
+  state.promises.set(promise.seq, taken);
   trim(state.promises, MOST_PROMISES);
-  if (state.sent && promise.tx_hash === state.sent.hash) state.sent.promise = promise;
+  if (isSent(taken)) Object.assign(state.sent, { promise: taken, fate: taken.fate });
 }
 export function takeFate(change) {
+  const news = { fate: change.fate ?? null, told: performance.now() };
   const known = state.promises.get(change.seq);
-  if (known) known.fate = change.fate;
-  if (state.sent && change.tx_hash === state.sent.hash) state.sent.fate = change;
+  if (known) Object.assign(known, news);
+  if (isSent(change)) state.sent.fate = news.fate;
 }
 export function takeBlock(block) {
   state.blocks.set(`${block.slot}:${block.block.hash}`, block);
@@ -62,6 +70,7 @@ export function takeStatus(status) {
 
 /** Asks for everything again. With `fresh`, forgets what it had: the host may have been started anew. */
 export async function refresh(fresh = false) {
+  const asked = performance.now();
   const [status, slots, promises, blocks, modules, ledger] = await Promise.all([
     ask("status"), ask("slots"), ask(`promises?limit=${MOST_PROMISES}`), ask(`blocks?limit=${MOST_BLOCKS}`), ask("modules"), ask("ledger?days=7"),
   ]);
@@ -71,7 +80,7 @@ export async function refresh(fresh = false) {
     state.promises = new Map();
     state.blocks = new Map();
   }
-  promises.forEach(takePromise);
+  for (const promise of promises) takePromise(promise, asked);
   blocks.forEach(takeBlock);
   changed();
 }

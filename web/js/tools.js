@@ -43,4 +43,8 @@ export function duration(us) {
 }
 export const seconds = (ms) => (Math.abs(ms) < 10_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 1000)} s`);
 export const clockTime = (ms) => new Date(ms).toLocaleTimeString("en", { hour12: false });
-export const sum = (account, field) => BigInt(account.provisional[field]) + BigInt(account.settled[field]);
+/** What can still change and what can not, together; null where none of it was booked. */
+export function sum(account, field) {
+  const booked = [account.provisional[field], account.settled[field]].filter((wei) => wei !== null);
+  return booked.length ? booked.reduce((all, wei) => all + BigInt(wei), 0n) : null;
+}

@@ -13,7 +13,7 @@ pub struct Args {
     /// Write `{ "checks": [{"name","ok","value","unit","detail"}] }` to this file.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Wall milliseconds per slot of the embedded L1, at least 500.
+    /// Wall milliseconds per slot of the embedded L1, at least 200. Below 500 a busy machine misses slots.
     #[arg(long, value_name = "MS")]
     slot_ms: Option<u64>,
     /// Seed of the L1 and of what goes wrong in it.

@@ -1,6 +1,6 @@
 //! The project's own commands: `cargo xtask {demo,test,bench,house,long,peers}`.
 //!
-//! Each first prints what is missing, what it will install, where, how large and for how long.
+//! Each that needs anything first prints what is missing, what it will install, where, how large and for how long.
 //! Everything it installs or builds lives in one cache folder outside the clone
 //! (`$TANDEM_CACHE`, else `$XDG_CACHE_HOME/tandem`, else `~/.cache/tandem`), but for this program itself,
 //! which cargo builds into the clone's `target` before it can say anything.
@@ -18,7 +18,7 @@ mod test;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Builds, shows, tests and measures Tandem", long_about = None)]
@@ -52,9 +52,17 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    let Err(e) = work() else { return ExitCode::SUCCESS };
+    eprintln!("Error: {e:?}");
+    run::exit_code().into()
+}
+
+fn work() -> Result<()> {
     run::hear_signals()?;
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    // As cargo says at run time: two clones may share a target folder, and with it this program.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let root = PathBuf::from(here).join("..").canonicalize()?;
     std::env::set_current_dir(&root)?;
     match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),

@@ -18,8 +18,8 @@ const DENY: &str = "0.20.2";
 pub struct Peer {
     /// Its name.
     pub name: &'static str,
-    /// The stage of `cargo xtask test` that needs it.
-    pub stage: &'static str,
+    /// The stages of `cargo xtask test` that need it.
+    pub stages: &'static [&'static str],
     /// What installing it takes.
     pub cost: &'static str,
     /// Where it goes.
@@ -40,7 +40,7 @@ pub fn all() -> Vec<Peer> {
     vec![
         Peer {
             name: "node and npm",
-            stage: "browser",
+            stages: &["browser", "interop"],
             cost: "about 250 MB from Debian's packages, 1–2 minutes",
             place: "/usr".into(),
             present: || run::exists("node") && run::exists("npm"),
@@ -48,7 +48,7 @@ pub fn all() -> Vec<Peer> {
         },
         Peer {
             name: "chromium",
-            stage: "browser",
+            stages: &["browser"],
             cost: "about 400 MB from Debian's packages, 1–2 minutes",
             place: "/usr".into(),
             present: || chromium().is_some(),
@@ -56,15 +56,23 @@ pub fn all() -> Vec<Peer> {
         },
         Peer {
             name: "playwright-core",
-            stage: "browser",
+            stages: &["browser"],
             cost: "about 10 MB from npm, 10 seconds",
             place: cache::npm(),
             present: playwright_is_there,
             install: || npm(&[&format!("playwright-core@{PLAYWRIGHT}")]),
         },
         Peer {
+            name: "go",
+            stages: &["interop"],
+            cost: "about 250 MB from Debian's packages, 1–2 minutes; only geth is built with it",
+            place: "/usr".into(),
+            present: || geth().is_file() || run::exists("go"),
+            install: || apt(&["golang-go"]),
+        },
+        Peer {
             name: "geth 1.17.8",
-            stage: "interop",
+            stages: &["interop"],
             cost: "built by Go, about 60 MB (1.5 GB while it builds), 3–6 minutes on two cores",
             place: cache::tools(),
             present: || geth().is_file(),
@@ -72,7 +80,7 @@ pub fn all() -> Vec<Peer> {
         },
         Peer {
             name: "foundry 1.7.1, solc",
-            stage: "interop",
+            stages: &["interop"],
             cost: "about 150 MB from npm, 20 seconds",
             place: cache::npm(),
             present: || npm_program("cast").exists() && npm_program("forge").exists() && has_package("solc"),
@@ -80,7 +88,7 @@ pub fn all() -> Vec<Peer> {
         },
         Peer {
             name: "viem 2",
-            stage: "interop",
+            stages: &["interop"],
             cost: "about 85 MB from npm, 20 seconds",
             place: cache::npm(),
             present: || has_package("viem"),
@@ -88,7 +96,7 @@ pub fn all() -> Vec<Peer> {
         },
         Peer {
             name: "cargo-deny",
-            stage: "licences",
+            stages: &["licences"],
             cost: "built from crates.io, about 30 MB, 3–6 minutes on two cores",
             place: cache::tools(),
             present: || run::version(deny()).is_some_and(|v| v.split_whitespace().nth(1) == Some(DENY)),
@@ -115,16 +123,19 @@ pub fn deny() -> PathBuf {
 pub fn run(check: bool) -> Result<()> {
     for p in all() {
         let state = if p.is_present() { "present" } else { "MISSING" };
-        println!("{:<16} {state:<8} for the stage `{}`; {}; in {}", p.name, p.stage, p.cost, p.place.display());
+        let stages = p.stages.join(", ");
+        println!("{:<20} {state:<8} for {stages}; {}; in {}", p.name, p.cost, p.place.display());
     }
     if check { Ok(()) } else { install_missing(|_| true) }
 }
 
 /// Installs what is missing for these stages, saying so first.
 pub fn install_missing(stage: impl Fn(&str) -> bool) -> Result<()> {
-    let missing: Vec<Peer> = all().into_iter().filter(|p| stage(p.stage) && !p.is_present()).collect();
+    let missing: Vec<Peer> =
+        all().into_iter().filter(|p| p.stages.iter().any(|s| stage(s)) && !p.is_present()).collect();
     for p in &missing {
-        println!("missing: {} (for `{}`). Will install it: {}; into {}", p.name, p.stage, p.cost, p.place.display());
+        let stages = p.stages.join(", ");
+        println!("missing: {} (for {stages}). Will install it: {}; into {}", p.name, p.cost, p.place.display());
     }
     for p in &missing {
         run::go_on()?;
@@ -137,7 +148,8 @@ pub fn install_missing(stage: impl Fn(&str) -> bool) -> Result<()> {
 
 /// What a stage lacks, as one sentence.
 pub fn lacking(stage: &str) -> Option<String> {
-    let missing: Vec<&str> = all().iter().filter(|p| p.stage == stage && !p.is_present()).map(|p| p.name).collect();
+    let needs = |p: &&Peer| p.stages.contains(&stage) && !p.is_present();
+    let missing: Vec<&str> = all().iter().filter(needs).map(|p| p.name).collect();
     (!missing.is_empty()).then(|| format!("{} missing; `cargo xtask peers` installs it", missing.join(" and ")))
 }
 
@@ -236,7 +248,8 @@ mod tests {
     #[test]
     fn every_peer_belongs_to_a_stage_that_there_is() {
         for p in all() {
-            assert!(crate::test::STAGES.contains(&p.stage), "{}: {}", p.name, p.stage);
+            assert!(!p.stages.is_empty(), "{}", p.name);
+            assert!(p.stages.iter().all(|s| crate::test::STAGES.contains(s)), "{}: {:?}", p.name, p.stages);
         }
     }
 }

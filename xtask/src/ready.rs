@@ -55,7 +55,7 @@ fn sentence(build: &Build, target: &Path, missing: usize, of: usize) -> String {
     let Build { what, minutes, mib, .. } = build;
     let place = target.display();
     if missing == 0 {
-        return format!("{what}: all {of} libraries are built ({place}); what changed is built anew, within a minute");
+        return format!("{what}: all {of} libraries are built ({place}). What changed is built anew, within a minute");
     }
     format!(
         "{what}: {missing} of {of} libraries are not built. Building them into {place}: about {} minutes on two cores and {} MB",

@@ -1,7 +1,8 @@
 //! Runs commands, names them when they fail, and takes their children down with them.
 //!
 //! Each command gets a process group of its own. At Ctrl-C and SIGTERM the whole group is told, and
-//! this process waits until it is gone: what was started is ended before the prompt is back.
+//! this process waits until it is gone: what was started is ended before the prompt is back. A group that
+//! does not go is killed, after a while or soon after a second signal.
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -11,8 +12,13 @@ use std::{
     os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicI32, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+/// How long a group may take to end: five seconds more than a lab command gives itself.
+const GRACE: Duration = Duration::from_secs(25);
+/// And after the second signal: a lab command still removes its folders.
+const HASTE: Duration = Duration::from_secs(2);
 
 /// The group of the command that runs; 0 where none does.
 static GROUP: AtomicI32 = AtomicI32::new(0);
@@ -24,11 +30,20 @@ pub fn hear_signals() -> Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context("signals")?;
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            STOPPED.store(signal, Ordering::SeqCst);
+            let first = STOPPED.swap(signal, Ordering::SeqCst) == 0;
             pass_on(signal);
+            kill_after(if first { GRACE } else { HASTE });
         }
     });
     Ok(())
+}
+
+/// What a process that fails now exits with: for one that was asked to end, as shells know it.
+pub fn exit_code() -> u8 {
+    match STOPPED.load(Ordering::SeqCst) {
+        0 => 1,
+        signal => 128 + u8::try_from(signal).unwrap_or(0),
+    }
 }
 
 /// Fails once this process was asked to end.
@@ -44,6 +59,29 @@ fn pass_on(signal: i32) {
     let signal = if signal == SIGINT { Signal::INT } else { Signal::TERM };
     // A group that is gone needs no signal.
     let _ = kill_process_group(group, signal);
+}
+
+/// Kills the group that runs then, if one still does.
+fn kill_after(time: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(time);
+        if let Some(group) = Pid::from_raw(GROUP.load(Ordering::SeqCst)) {
+            eprintln!("what was started does not end; it is killed");
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    });
+}
+
+/// Whether any process of a group runs. Its leader may end before the others; one that ended and that
+/// nobody asked about does not count.
+fn is_alive(group: i32) -> bool {
+    let all = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    let mut stats = all.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    // After the name, which may have spaces: the state, the parent, the group.
+    stats.any(|stat| {
+        let mut fields = stat.rsplit_once(')').map_or("", |s| s.1).split_whitespace();
+        fields.next() != Some("Z") && fields.nth(1).and_then(|g| g.parse().ok()) == Some(group)
+    })
 }
 
 /// A command that runs.
@@ -75,6 +113,9 @@ impl Running {
     /// Waits for its end.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         let status = self.0.wait();
+        while STOPPED.load(Ordering::SeqCst) != 0 && is_alive(GROUP.load(Ordering::SeqCst)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         GROUP.store(0, Ordering::SeqCst);
         let status = status?;
         go_on()?;
@@ -146,4 +187,34 @@ fn line(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
     words.extend(command.get_args().map(|a| a.to_string_lossy().into_owned()));
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_group_that_hears_no_signal_is_killed_with_all_its_processes_when_its_time_is_over() {
+        // The leader and its child; both say when they no longer hear.
+        let script = "trap '' INT TERM; (trap '' INT TERM; echo deaf; sleep 600) & echo deaf; wait; sleep 600";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdout(Stdio::piped());
+        let mut running = Running::start("a deaf group", &mut command).unwrap();
+        let group = i32::try_from(running.child().id()).unwrap();
+        let said = std::io::BufReader::new(running.child().stdout.take().unwrap());
+        let said: Vec<_> = std::io::BufRead::lines(said).take(2).map(Result::unwrap).collect();
+        assert_eq!(said, ["deaf", "deaf"]);
+        pass_on(SIGINT);
+        pass_on(SIGTERM);
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(is_alive(group), "it heard a signal");
+        kill_after(Duration::from_millis(200));
+        assert_eq!(running.wait().unwrap().signal(), Some(9));
+        let begin = Instant::now();
+        while is_alive(group) {
+            assert!(begin.elapsed() < Duration::from_secs(10), "a process of the group is left");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }

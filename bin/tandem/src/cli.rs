@@ -1,6 +1,15 @@
 //! The command line: grouped by what a person wants to do, with examples.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+mod ask;
+#[cfg(feature = "lab")]
+mod lab;
+
+pub use ask::{Preconf, SendArgs};
+#[cfg(feature = "lab")]
+use clap::builder::FalseyValueParser;
+use clap::{Args, Parser, Subcommand};
+#[cfg(feature = "lab")]
+pub use lab::{Devnet, Lab, LabArgs, accounts};
 use std::path::PathBuf;
 
 /// A group of the list that takes the place of clap's flat one: its name, what it is for, and its commands,
@@ -17,7 +26,7 @@ const GROUPS: &[Group] = &[
             ("check", "Test the configuration, the keys and the nodes, and say what to mend"),
             ("run", "Run the host: modules, promises, the builder API, the dashboard"),
             ("status", "Show a running host: slots, modules, health"),
-            ("ledger", "Show what each module charged, received, forwent and cost"),
+            ("ledger", "Show what each module charged, received and forwent"),
             ("resume", "Allow promising again after it was stopped for an operator to look"),
             ("completions", "Print shell completions"),
         ],
@@ -62,6 +71,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     #[cfg(feature = "lab")]
     ("tandem init --devnet http://127.0.0.1:5052 --validators 0-63", "a configuration and keys for that L1"),
     ("tandem check && tandem run --first-use", "the host beside it"),
+    #[cfg(feature = "lab")]
+    (
+        "tandem preconf send --devnet-account 0 --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --wait",
+        "a transfer on that L1, signed with a key that everybody knows: promised, then kept",
+    ),
     ("tandem preconf send 0x02f8… --wait --out promise.json", "a promise, kept in a file, followed to its end"),
     ("tandem preconf verify promise.json --execution http://127.0.0.1:8545", "whether it was kept"),
 ];
@@ -102,6 +116,10 @@ pub struct Cli {
     /// What to log, as tracing's filters: `info`, `tandem_blocks=debug,info`.
     #[arg(long, global = true, default_value = "info", env = "TANDEM_LOG", value_name = "FILTER")]
     pub log: String,
+    /// Lab only: processes stay open to others of the same user, so that tests see what they hold.
+    #[cfg(feature = "lab")]
+    #[arg(long, global = true, hide = true, env = "TANDEM_LAB_READABLE", value_parser = FalseyValueParser::new())]
+    pub lab_readable: bool,
 }
 
 /// Commands.
@@ -118,8 +136,11 @@ pub enum Command {
     Run(Run),
     /// Show a running host: slots, modules, health.
     Status(Remote),
-    /// Show what each module charged, received, forwent and cost.
-    Ledger(Remote),
+    /// Show what each module charged, received and forwent.
+    ///
+    /// The ledger has room for costs, too, and none is booked yet: in this version nobody is paid for keeping
+    /// a promise.
+    Ledger(Ledger),
     /// Allow promising again after it was stopped for an operator to look.
     Resume(Remote),
     /// Inspect or check the journal of a stopped host.
@@ -134,6 +155,7 @@ pub enum Command {
     },
     /// Run a simulated Ethereum L1 with proposers in one process.
     #[cfg(feature = "lab")]
+    #[command(after_help = accounts())]
     Devnet(Devnet),
     /// The demo, the kill loop, the benchmarks, the browser test.
     #[cfg(feature = "lab")]
@@ -158,10 +180,11 @@ pub struct Init {
     #[arg(long, value_name = "URL")]
     pub devnet: Option<String>,
     /// With --devnet: which of its validators this host serves, as `FIRST-LAST`.
-    #[arg(long, value_name = "RANGE", requires = "devnet")]
+    // A hyphen in front is a mistake that is told with the flag's name.
+    #[arg(long, value_name = "RANGE", requires = "devnet", allow_hyphen_values = true)]
     pub validators: Option<String>,
     /// With --devnet: the seed that it was started with, from which its keys come.
-    #[arg(long, value_name = "SEED", requires = "devnet", default_value_t = 1)]
+    #[arg(long, value_name = "SEED", requires = "devnet", default_value_t = 1, allow_negative_numbers = true)]
     pub devnet_seed: u64,
     /// Where the gateway listens.
     #[arg(long, default_value = "127.0.0.1:18650", value_name = "ADDR")]
@@ -192,16 +215,22 @@ pub struct Run {
     #[arg(long)]
     pub first_use: bool,
     /// Refuse everything below this slot, and promise nothing before all slots below it are final: the
-    /// way to go on after a journal was lost. It must lie above every slot ever promised.
+    /// way to go on after a journal was lost. It must lie above every slot ever promised, so above the next
+    /// epoch; a lower one is taken as not given. For one start: leave it away afterwards.
     #[arg(long, value_name = "SLOT", conflicts_with = "first_use")]
     pub watermark: Option<u64>,
     /// Lab only: end when the process with this id, which started this one, ends.
+    #[cfg(feature = "lab")]
     #[arg(long, hide = true, value_name = "PID")]
     pub lab_parent: Option<u32>,
     /// Lab only: answer before the journal is written, to show that the kill loop finds it.
     #[cfg(feature = "lab")]
     #[arg(long, hide = true)]
     pub lab_ack_before_write: bool,
+    /// Lab only: the journal's disk fails while this file exists.
+    #[cfg(feature = "lab")]
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub lab_disk_fails_while: Option<PathBuf>,
 }
 
 /// A running host.
@@ -218,6 +247,17 @@ pub struct Remote {
     pub json: bool,
 }
 
+/// `tandem ledger`.
+#[derive(Clone, Debug, Args)]
+pub struct Ledger {
+    /// The host.
+    #[command(flatten)]
+    pub remote: Remote,
+    /// How many of the latest days are shown beside the sums of all time, 1 to 366.
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=366))]
+    pub days: u64,
+}
+
 /// `tandem journal`.
 #[derive(Clone, Debug, Args)]
 pub struct Journal {
@@ -227,154 +267,6 @@ pub struct Journal {
     /// Print each record as a JSON line.
     #[arg(long)]
     pub records: bool,
-}
-
-/// `tandem preconf`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Preconf {
-    /// Send a signed transaction and wait for its promise; with --wait also for its fate.
-    Send {
-        /// The signed transaction as 0x-hex, or `-` to read it from standard input.
-        transaction: String,
-        /// The host's gateway.
-        #[arg(long, default_value = "http://127.0.0.1:18650", env = "TANDEM_URL", value_name = "URL")]
-        rpc: String,
-        /// The slot; by default the next one that is served.
-        #[arg(long)]
-        slot: Option<u64>,
-        /// Keep the transaction out of the operator's pool when the slot is sealed.
-        #[arg(long, requires = "slot")]
-        private: bool,
-        /// Follow it until its fate is known. Exits with 1 where it was not included.
-        #[arg(long)]
-        wait: bool,
-        /// Write the promise to this file, for `verify`.
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-    },
-    /// Show a promise and its fate.
-    Status {
-        /// Transaction hash or request hash.
-        hash: String,
-        /// The host's gateway.
-        #[arg(long, default_value = "http://127.0.0.1:18650", env = "TANDEM_URL", value_name = "URL")]
-        rpc: String,
-    },
-    /// Check a promise from its bytes alone and, given a node, whether it was kept.
-    Verify {
-        /// The promise, as `send --out` or `tandem_promise` gave it; `-` reads standard input.
-        promise: String,
-        /// An execution node, to see whether the promise was kept. Exits with 1 where it was not.
-        #[arg(long, value_name = "URL")]
-        execution: Option<String>,
-        /// A beacon node, to see whether the proposer is the slot's, and for the chain's clock.
-        #[arg(long, value_name = "URL")]
-        beacon: Option<String>,
-    },
-}
-
-/// How a simulated proposer's beacon node behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Personality {
-    /// As Prysm does.
-    Prysm,
-    /// As Lighthouse does.
-    Lighthouse,
-}
-
-/// `tandem devnet`.
-#[cfg(feature = "lab")]
-#[derive(Clone, Debug, Args)]
-pub struct Devnet {
-    /// Wall milliseconds per slot, at least 200.
-    #[arg(long, default_value_t = 12_000, value_name = "MS")]
-    pub slot_ms: u64,
-    /// Chain seconds per slot, at least 1.
-    #[arg(long, default_value_t = 12, value_name = "S")]
-    pub slot_seconds: u64,
-    /// Validators.
-    #[arg(long, default_value_t = 64)]
-    pub validators: u64,
-    /// Seed of keys and accounts.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Port of the execution JSON-RPC (HTTP and WebSocket); 0 takes a free one.
-    #[arg(long, default_value_t = 0)]
-    pub execution_port: u16,
-    /// Port of the beacon API; 0 takes a free one.
-    #[arg(long, default_value_t = 0)]
-    pub beacon_port: u16,
-    /// A builder for some validators: `FIRST-LAST@PERSONALITY=URL`, as often as wanted.
-    #[arg(long, value_name = "RANGE@PERSONALITY=URL")]
-    pub builder: Vec<String>,
-}
-
-/// `tandem lab`.
-#[cfg(feature = "lab")]
-#[derive(Clone, Debug, Args)]
-pub struct LabArgs {
-    /// End when the process with this id, which started this one, ends.
-    #[arg(long, hide = true, value_name = "PID")]
-    pub lab_parent: Option<u32>,
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Lab,
-}
-
-/// What the lab can do.
-#[cfg(feature = "lab")]
-#[derive(Clone, Debug, Subcommand)]
-pub enum Lab {
-    /// The main job on the embedded L1, ending with a table of what happened.
-    Demo {
-        /// Go on until Ctrl-C, with the dashboard.
-        #[arg(long)]
-        keep: bool,
-        /// Write the table as JSON.
-        #[arg(long, value_name = "FILE")]
-        report: Option<PathBuf>,
-        /// Wall milliseconds per slot.
-        #[arg(long, default_value_t = 2_000, value_name = "MS")]
-        slot_ms: u64,
-        /// Seed.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-    },
-    /// Kill a real host at random moments while clients hammer it, and check what they received.
-    KillLoop {
-        /// Rounds.
-        #[arg(long, default_value_t = 200)]
-        rounds: u32,
-        /// Seed; by default a new one, which is printed.
-        #[arg(long)]
-        seed: Option<u64>,
-        /// Negative control: the host answers before it wrote; the loop must find that.
-        #[arg(long)]
-        break_write: bool,
-    },
-    /// Measure the figures of the issues' tables of speeds.
-    Bench {
-        /// Only figures whose id begins so.
-        prefix: Option<String>,
-        /// Write the figures as JSON.
-        #[arg(long, value_name = "FILE")]
-        report: Option<PathBuf>,
-        /// Only list the figures and their goals.
-        #[arg(long)]
-        list: bool,
-    },
-    /// Open the dashboard of a running demo in a real browser and use it.
-    BrowserTest {
-        /// The test's script.
-        #[arg(long, value_name = "FILE")]
-        script: PathBuf,
-        /// Where screenshots go.
-        #[arg(long, value_name = "DIR")]
-        shots: PathBuf,
-        /// The folder that has node_modules/playwright-core.
-        #[arg(long, value_name = "DIR")]
-        npm: PathBuf,
-    },
 }
 
 #[cfg(test)]

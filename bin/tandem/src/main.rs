@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod config;
+mod pipe;
 mod run;
 
 use clap::{CommandFactory, Parser};
@@ -11,12 +12,21 @@ use cli::{Cli, Command};
 use std::process::ExitCode;
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
+/// Requests allocate on one thread and are freed on another, thousands of times a second: the system's
+/// allocator takes a tenth of the host's time for that, and keeps what it frees (docs/adr/0001).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(e) = prepare(&cli) {
         eprintln!("tandem: {e:#}");
         return ExitCode::FAILURE;
     }
+    pipe::ends_quietly(|| work(cli))
+}
+
+fn work(cli: Cli) -> ExitCode {
     let log_json = cli.log_json;
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -26,12 +36,23 @@ fn main() -> ExitCode {
             } else {
                 eprintln!("tandem: {e:#}");
             }
-            ExitCode::FAILURE
+            exit_code(&e)
         }
     }
 }
 
-/// Logs, the TLS provider, and no core dumps: they would hold keys.
+/// Work that a signal ended tells so, as shells know it.
+#[cfg_attr(not(feature = "lab"), expect(unused_variables))]
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    #[cfg(feature = "lab")]
+    if let Some(stopped) = error.downcast_ref::<tandem_demo::stop::Stopped>() {
+        tandem_demo::stop::remove_folders();
+        return stopped.exit_code().into();
+    }
+    ExitCode::FAILURE
+}
+
+/// Logs, the TLS provider, and memory that holds keys closed to all others.
 fn prepare(cli: &Cli) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&cli.log).map_err(|e| anyhow::anyhow!("--log {:?}: {e}", cli.log))?;
     let registry = tracing_subscriber::registry().with(filter);
@@ -41,10 +62,25 @@ fn prepare(cli: &Cli) -> anyhow::Result<()> {
         let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
         registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false)).init();
     }
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
+    #[cfg(feature = "lab")]
+    let is_open = cli.lab_readable;
+    #[cfg(not(feature = "lab"))]
+    let is_open = false;
+    close_memory(is_open)?;
     // It fails only when a provider is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(())
+}
+
+/// No core dumps: they would hold keys. The limit alone does not do it: where dumps go to a program, as with
+/// systemd-coredump, Linux does not ask for it. A process that is not dumpable has none at all, and no other one
+/// of its user may read its memory, its environment or its open files; what it is and takes, all may see.
+fn close_memory(is_open: bool) -> anyhow::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    if !is_open {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
     Ok(())
 }
 
@@ -59,7 +95,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Journal(args) => commands::journal::run(&args),
         Command::Preconf(args) => block_on(commands::preconf::run(args)),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tandem", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tandem", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             Ok(())
         }
         #[cfg(feature = "lab")]
@@ -71,4 +109,19 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
 
 fn block_on<T>(f: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
+
+    #[test]
+    fn a_process_with_keys_leaves_no_dump_and_shows_its_memory_to_nobody() {
+        let limit = || getrlimit(Resource::Core).current;
+        close_memory(true).unwrap();
+        assert_eq!((limit(), dumpable_behavior().unwrap()), (Some(0), DumpableBehavior::Dumpable));
+        close_memory(false).unwrap();
+        assert_eq!((limit(), dumpable_behavior().unwrap()), (Some(0), DumpableBehavior::NotDumpable));
+    }
 }

@@ -6,6 +6,10 @@
 
 #[path = "promises/bad_input.rs"]
 mod bad_input;
+#[path = "promises/breakers.rs"]
+mod breakers;
+#[path = "promises/channel.rs"]
+mod channel;
 #[path = "promises/cli.rs"]
 mod cli;
 #[path = "promises/desk.rs"]
@@ -14,8 +18,12 @@ mod desk;
 mod fates;
 #[path = "promises/flood.rs"]
 mod flood;
+#[path = "promises/halted.rs"]
+mod halted;
 #[path = "promises/kills.rs"]
 mod kills;
+#[path = "promises/kinds.rs"]
+mod kinds;
 #[path = "promises/ledger.rs"]
 mod ledger;
 #[path = "promises/module.rs"]
@@ -24,13 +32,25 @@ mod module;
 mod nodes;
 #[path = "promises/proxy.rs"]
 mod proxy;
+#[path = "promises/publication.rs"]
+mod publication;
 #[path = "promises/relays.rs"]
 mod relays;
 #[path = "promises/reload.rs"]
 mod reload;
 #[path = "promises/reorg.rs"]
 mod reorg;
+#[path = "promises/restart.rs"]
+mod restart;
+#[path = "promises/simulated.rs"]
+mod simulated;
 #[path = "promises/steering.rs"]
 mod steering;
+#[path = "promises/stranger.rs"]
+mod stranger;
+#[path = "promises/top.rs"]
+mod top;
+#[path = "promises/upper.rs"]
+mod upper;
 #[path = "promises/world.rs"]
 mod world;

@@ -2,17 +2,20 @@
 
 use crate::{
     ask::Ask,
-    config::PreconfConfig,
+    config::{PreconfConfig, SlasherConfig},
     fees::{self, Base},
-    price::{Pricing, price},
+    price::{Pricing, Taken, price},
 };
 use alloy_primitives::{Address, U256};
 use serde_json::json;
 use tandem_module::{Account, Context, Pledge, Refusal, ServedSlot, TxReport};
 use tandem_types::{Slot, body::TxFacts};
 
-/// Nonces of one sender that may wait in a row: more are a queue, not a promise.
+/// Promises of one sender that another one may follow in a row: more are a queue, not a promise.
 const MAX_CHAIN: u64 = 256;
+
+/// Accounts that one promised transaction may authorize code for. Each is read, and held until it is settled.
+const MAX_AUTHORITIES: usize = 16;
 
 /// The worst that the target block may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,22 +37,34 @@ pub struct Priced {
     pub tip_per_gas: U256,
 }
 
-/// Refuses slashers that are not on the operator's list, before anything is priced.
+/// Refuses slashers that are not on the operator's list, before anything is looked at or priced. The entry in
+/// the list, where one is named.
+///
+/// # Errors
+/// `slasher-unknown`.
+pub fn listed<'a>(
+    cx: &Context,
+    config: &'a PreconfConfig,
+    slasher: Address,
+) -> Result<Option<&'a SlasherConfig>, Refusal> {
+    if slasher == Address::ZERO {
+        return Ok(None);
+    }
+    let here = || config.slashers.iter().filter(|s| s.chain_id == cx.chain.chain_id);
+    let found = here().find(|s| s.address == slasher);
+    found.map(Some).ok_or_else(|| {
+        let allowed: Vec<_> = here().map(|s| s.address).collect();
+        let why = format!("{slasher} is not a slasher that this operator accepts");
+        Refusal::new("slasher-unknown", why).accepting(json!({ "slasher": allowed, "unbacked": Address::ZERO }))
+    })
+}
+
+/// Refuses slashers whose code is not what the operator listed.
 ///
 /// # Errors
 /// `slasher-unknown`, `slasher-changed`.
 pub async fn slasher(cx: &Context, config: &PreconfConfig, slasher: Address) -> Result<(), Refusal> {
-    if slasher == Address::ZERO {
-        return Ok(());
-    }
-    let listed: Vec<_> = config.slashers.iter().filter(|s| s.chain_id == cx.chain.chain_id).collect();
-    let allowed: Vec<_> = listed.iter().map(|s| s.address).collect();
-    let Some(entry) = listed.iter().find(|s| s.address == slasher) else {
-        let why = format!("{slasher} is not a slasher that this operator accepts");
-        return Err(
-            Refusal::new("slasher-unknown", why).accepting(json!({ "slasher": allowed, "unbacked": Address::ZERO }))
-        );
-    };
+    let Some(entry) = listed(cx, config, slasher)? else { return Ok(()) };
     if cx.state.code_hash(slasher).await? != entry.code_hash {
         return Err(Refusal::new(
             "slasher-changed",
@@ -64,8 +79,7 @@ pub async fn slasher(cx: &Context, config: &PreconfConfig, slasher: Address) -> 
 /// # Errors
 /// What the house says about a slot that is not open; `slot-closing` within the margin.
 pub fn open_slot(cx: &Context, config: &PreconfConfig, slot: Slot) -> Result<ServedSlot, Refusal> {
-    let found =
-        cx.slots.open().into_iter().find(|s| s.key.slot == slot).ok_or_else(|| cx.slots.why_closed(Some(slot)))?;
+    let found = cx.slots.open_slot(slot).ok_or_else(|| cx.slots.why_closed(Some(slot)))?;
     if is_closing(&found, config, cx.clock.now_ms()) {
         let why = format!("slot {slot} takes no more promises: its cut-off is too near");
         let next = cx.slots.open().into_iter().find(|s| s.key.slot > slot).map(|s| s.key.slot.get());
@@ -86,8 +100,8 @@ pub fn is_closing(slot: &ServedSlot, config: &PreconfConfig, now_ms: u64) -> boo
 pub async fn worst(cx: &Context, slot: Slot) -> Result<Worst, Refusal> {
     let headers = cx.state.headers().await?;
     let base: Base = fees::base(&headers, &cx.chain.clock, slot)?;
-    let at = |t| cx.state.blob_params(t);
-    let blob_fee = base.worst_blob_fee(at(base.header.timestamp), at(cx.chain.clock.timestamp(slot)));
+    let from = slot.saturating_sub(base.slots);
+    let blob_fee = base.worst_blob_fee(|n| cx.state.blob_params(cx.chain.clock.timestamp(from.saturating_add(n))));
     let block_gas = headers.first().map_or(0, |h| h.gas_limit);
     Ok(Worst { base_fee: base.worst_base_fee(), blob_fee, block_gas })
 }
@@ -121,6 +135,41 @@ pub fn room(slot: &ServedSlot, f: &TxFacts, deposited: bool) -> Result<(), Refus
     Ok(())
 }
 
+/// Which pool has no top for a sender any more: a slot has one, and some have it for senders with a deposit
+/// only.
+fn no_top(slot: &ServedSlot, deposited: bool) -> Option<&'static str> {
+    match &slot.room {
+        r if r.top == 0 => Some("top"),
+        r if r.unsecured_top == 0 && !deposited => Some("unsecured-top"),
+        _ => None,
+    }
+}
+
+/// Whether the slot's one place at the very top is to be had, if the transaction must stand there (EIP-7702).
+///
+/// # Errors
+/// `exhausted`, as the door says it.
+pub fn top(slot: &ServedSlot, f: &TxFacts, has_code: bool, deposited: bool) -> Result<(), Refusal> {
+    let Some(pool) = no_top(slot, deposited).filter(|_| has_code || !f.authorities.is_empty()) else { return Ok(()) };
+    let taken = if pool == "top" { "promised" } else { "kept for senders with a deposit, as in every second slot" };
+    let why = format!(
+        "slot {}: its one place at the very top, where a sender with code and a transaction with authorizations \
+         must stand (EIP-7702), is {taken}; ask for another slot",
+        slot.key.slot
+    );
+    Err(Refusal::new("exhausted", why).accepting(json!({ "pool": pool, "left": 0 })))
+}
+
+/// The same, where the sender's account was not read yet: it is only where the answer depends on it.
+///
+/// # Errors
+/// `exhausted`, and what the ports refuse.
+pub async fn top_unread(cx: &Context, slot: &ServedSlot, f: &TxFacts, deposited: bool) -> Result<(), Refusal> {
+    let is_read = no_top(slot, deposited).is_some() && f.authorities.is_empty();
+    let has_code = is_read && cx.state.account(f.sender).await?.has_code;
+    top(slot, f, has_code, deposited)
+}
+
 /// Whether the fee caps hold in the worst case.
 ///
 /// # Errors
@@ -145,13 +194,21 @@ pub fn fees(slot: Slot, f: &TxFacts, w: &Worst) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The price of a transaction in a slot now.
+/// The price of a transaction in a slot now, whether or not its sender has a deposit.
 ///
 /// # Errors
 /// `slot-full`.
-pub fn priced(curve: &dyn Pricing, slot: &ServedSlot, tx: &TxReport, w: &Worst, min_tip: u64) -> Result<U256, Refusal> {
+pub fn priced(
+    curve: &dyn Pricing,
+    slot: &ServedSlot,
+    tx: &TxReport,
+    w: &Worst,
+    min_tip: u64,
+    deposited: bool,
+) -> Result<U256, Refusal> {
     let gas = tx.facts.gas_limit;
-    price(curve, &slot.room, w.block_gas, &slot.opening, gas, min_tip).ok_or_else(|| {
+    let taken = Taken { gas, bytes: tx.facts.size as u64, deposited };
+    price(curve, &slot.room, w.block_gas, &slot.opening, &taken, min_tip).ok_or_else(|| {
         let why = format!("slot {} has {} gas left, the transaction takes {gas}", slot.key.slot, slot.room.gas);
         Refusal::new("slot-full", why).accepting(json!({ "gas": slot.room.gas }))
     })
@@ -186,11 +243,12 @@ pub fn tip(price: U256, tx: &TxReport, w: &Worst) -> Result<(), Refusal> {
     Err(Refusal::new("tip-too-low", why).accepting(accept))
 }
 
-/// Whether nonce and balance hold with the sender's earlier promises counted, and the EIP-7702 rule.
+/// Whether nonce and balance hold with the sender's earlier promises counted, and the EIP-7702 rule. A promise
+/// for a slot that is over when `now` runs costs, and nothing may follow its nonce: it may never be in a block.
 ///
 /// # Errors
-/// `nonce-too-low`, `nonce-gap`, `nonce-taken`, `balance-short`, `sender-alone`.
-pub fn sender(slot: Slot, f: &TxFacts, at: &Account, pledges: &[Pledge]) -> Result<(), Refusal> {
+/// `nonce-too-low`, `nonce-gap`, `nonce-taken`, `chain-too-long`, `balance-short`, `sender-alone`.
+pub fn sender(slot: Slot, now: Slot, f: &TxFacts, at: &Account, pledges: &[Pledge]) -> Result<(), Refusal> {
     // Those below the state's nonce are in a block already, or void.
     let live: Vec<&Pledge> = pledges.iter().filter(|p| p.nonce >= at.nonce).collect();
     if f.nonce < at.nonce {
@@ -202,14 +260,30 @@ pub fn sender(slot: Slot, f: &TxFacts, at: &Account, pledges: &[Pledge]) -> Resu
         let next = live.iter().map(|p| p.nonce + 1).max();
         return Err(Refusal::new("nonce-taken", why).accepting(json!({ "nonce": next })));
     }
-    let before = |n: u64| live.iter().any(|p| p.nonce == n && p.key.slot <= slot);
-    let end = f.nonce.min(at.nonce.saturating_add(MAX_CHAIN));
-    if let Some(gap) = (at.nonce..end).find(|n| !before(*n)).or_else(|| (end < f.nonce).then_some(end)) {
+    let before = |n: u64| live.iter().any(|p| p.nonce == n && (now..=slot).contains(&p.key.slot));
+    let last = at.nonce.saturating_add(MAX_CHAIN);
+    if let Some(gap) = (at.nonce..f.nonce.min(last)).find(|n| !before(*n)) {
+        let over = live.iter().filter(|p| p.nonce == gap && p.key.slot < now).map(|p| p.key.slot).max();
+        let why = match over {
+            Some(over) => format!(
+                "nonce {gap} of this sender was promised for slot {over}, which is over, and is in no block yet: \
+                 until it is, or is promised again up to slot {slot}, nonce {} can not be",
+                f.nonce
+            ),
+            None => format!(
+                "nonce {gap} of this sender is not promised up to slot {slot}, so that nonce {} can not be",
+                f.nonce
+            ),
+        };
+        return Err(Refusal::new("nonce-gap", why).accepting(json!({ "nonce": gap })));
+    }
+    if f.nonce > last {
+        let least = f.nonce - MAX_CHAIN;
         let why = format!(
-            "nonce {gap} of this sender is not promised up to slot {slot}, so that nonce {} can not be",
+            "a promise may follow at most {MAX_CHAIN} of its sender's that are in no block yet; nonce {} can be promised once blocks have taken those below {least}",
             f.nonce
         );
-        return Err(Refusal::new("nonce-gap", why).accepting(json!({ "nonce": gap })));
+        return Err(Refusal::new("chain-too-long", why).accepting(json!({ "most": MAX_CHAIN, "state_nonce": least })));
     }
     let is_alone = at.has_code || f.authorities.iter().any(|(a, _)| *a == f.sender);
     if is_alone && (f.nonce != at.nonce || live.iter().any(|p| p.tx_hash != f.hash)) {
@@ -239,22 +313,34 @@ fn balance(f: &TxFacts, at: &Account, live: &[&Pledge]) -> Result<(), Refusal> {
     Err(Refusal::new("balance-short", why).accepting(json!({ "cost": left.to_string() })))
 }
 
-/// Whether the authorities of a transaction have no promise of their own: each would be voided by the
-/// authorization, which takes the authority's nonce.
+/// Whether the accounts that a transaction authorizes code for (EIP-7702) may be involved: each is held over
+/// all slots until the promise is settled. A promise of one of them would be voided by its authorization, which
+/// takes the authority's nonce; and one whose nonce is used can never act, so that anybody could hold an account
+/// with what it once signed.
 ///
 /// # Errors
-/// `authority-promised`.
-pub fn authorities(cx: &Context, f: &TxFacts) -> Result<(), Refusal> {
-    for (authority, _) in f.authorities.iter().filter(|(a, _)| *a != f.sender) {
+/// `too-many-authorizations`, `authority-promised`, `authorization-void`.
+pub async fn authorities(cx: &Context, f: &TxFacts) -> Result<(), Refusal> {
+    if f.authorities.len() > MAX_AUTHORITIES {
+        let why = format!("a promised transaction authorizes code for at most {MAX_AUTHORITIES} accounts");
+        return Err(Refusal::new("too-many-authorizations", why).accepting(json!({ "most": MAX_AUTHORITIES })));
+    }
+    for (authority, nonce) in f.authorities.iter().filter(|(a, _)| *a != f.sender) {
         if cx.slots.pledged(*authority).iter().any(|p| p.tx_hash != f.hash) {
             let why = format!("{authority} authorizes code in this transaction and has another promise");
             return Err(Refusal::new("authority-promised", why));
+        }
+        let used = cx.state.account(*authority).await?.nonce;
+        if *nonce < used {
+            let why = format!("the authorization of {authority} has nonce {nonce}, which is used: it can never act");
+            return Err(Refusal::new("authorization-void", why).accepting(json!({ "nonce": used })));
         }
     }
     Ok(())
 }
 
 /// What all state-free checks of one request gave.
+#[derive(Clone)]
 pub struct Candidate {
     /// The request.
     pub ask: Ask,

@@ -7,7 +7,7 @@ use crate::{
 use alloy_primitives::B256;
 use serde_json::{Value, json};
 use tandem_module::{Context, Refusal, Reply};
-use tandem_types::{Body, Signed, Slot};
+use tandem_types::{Body, Evidence, Fate, Signed, Slot};
 
 pub(crate) fn unknown(why: &str) -> Refusal {
     Refusal::new("unknown-promise", why)
@@ -34,7 +34,25 @@ fn expired(r: &Remembered) -> Refusal {
         Some(fate) => format!("slot {} is final; the promise was {}", r.slot, fate.name()),
         None => format!("slot {} is final; what became of the promise is not known here", r.slot),
     };
-    Refusal::new("expired", why).accepting(json!({ "fate": r.fate, "tx_hash": r.tx_hash }))
+    Refusal::new("expired", why).accepting(json!({ "fate": r.fate.as_ref().map(without_sender), "tx_hash": r.tx_hash }))
+}
+
+/// Whether a promise is as private as it was asked for. Two requests that differ only in that have one hash and
+/// one promise, the first one's; who asks for more than it gives must not take it for his.
+///
+/// # Errors
+/// `promised-public`.
+pub(crate) fn as_asked(signed: &Signed, private: bool) -> Result<(), Refusal> {
+    let promise = ask::promise_of(signed)?;
+    if !private || promise.private {
+        return Ok(());
+    }
+    let why = format!(
+        "this transaction is promised for slot {} already, and not as private: it may go to the operator's pool when \
+         the slot is sealed. Ask without private for that promise",
+        promise.key.slot
+    );
+    Err(Refusal::new("promised-public", why).accepting(json!({ "private": false })))
 }
 
 /// Answers with the promise, its delegation, its slot's completeness root and its fate; or, where the
@@ -52,14 +70,32 @@ pub(crate) async fn promise(cx: &Context, which: Which) -> Result<Reply, Refusal
         },
     };
     let Some(signed) = found else { return remembered(cx, hash) };
-    let key = ask::promise_of(&signed)?.key;
     // Transaction hashes are public before the seal, transactions are not. Whoever knows the request's
     // hash has made the request; whoever knows the transaction's may only have read it off a page.
-    if by_request || cx.slots.completeness(&key).await?.is_some() {
+    if by_request || is_public(cx, &signed).await? {
         json(&whole(cx, &signed).await?)
     } else {
         json(&veiled(cx, &signed).await?)
     }
+}
+
+/// Whether the transaction may be shown to anybody: once its slot is sealed; a private one, which no
+/// pool was given, only once a block has it. One that was excused or broken may be promised again, and is as
+/// good to whoever sees it as before. (What tells of the seal may be forgotten when there is a fate.)
+async fn is_public(cx: &Context, signed: &Signed) -> Result<bool, Refusal> {
+    let promise = ask::promise_of(signed)?;
+    match fate(cx, signed.seq) {
+        Some((Fate::Kept { .. } | Fate::Early { .. }, _)) => return Ok(true),
+        Some(_) if !promise.private => return Ok(true),
+        _ => {}
+    }
+    Ok(!promise.private && cx.slots.completeness(&promise.key).await?.is_some())
+}
+
+/// What the house says now goes before what was told: a fate may have changed with a reorg since.
+fn fate(cx: &Context, seq: u64) -> Option<(Fate, bool)> {
+    let noted = || view::of(cx.store.as_ref(), seq).and_then(|r| Some((r.fate?, r.is_final)));
+    cx.slots.fate(seq).or_else(noted)
 }
 
 fn remembered(cx: &Context, hash: B256) -> Result<Reply, Refusal> {
@@ -70,7 +106,8 @@ fn remembered(cx: &Context, hash: B256) -> Result<Reply, Refusal> {
         "slot": r.slot.get(),
         "tx_hash": r.tx_hash,
         "recorded_ms": r.recorded_ms,
-        "fate": r.fate,
+        // Whether it was private is forgotten with it.
+        "fate": r.fate.as_ref().map(without_sender),
         "final": r.is_final,
     }))
 }
@@ -80,6 +117,13 @@ fn remembered(cx: &Context, hash: B256) -> Result<Reply, Refusal> {
 async fn veiled(cx: &Context, signed: &Signed) -> Result<Value, Refusal> {
     let promise = ask::promise_of(signed)?;
     let delegation = cx.slots.delegation(&promise.key).await?;
+    let fate = fate(cx, signed.seq);
+    let (sealed, note) = if promise.private {
+        let sealed = cx.slots.completeness(&promise.key).await?.is_some();
+        (sealed, "a private promise is shown whole only by its request hash, unless a block has its transaction")
+    } else {
+        (false, "before its slot is sealed a promise is shown whole only by its request hash")
+    };
     Ok(json!({
         "seq": signed.seq,
         "chain_id": promise.key.chain_id,
@@ -93,19 +137,28 @@ async fn veiled(cx: &Context, signed: &Signed) -> Result<Value, Refusal> {
         "signing_root": signed.signing_root.get(),
         "signature": signed.signature,
         "delegation": delegation.as_ref().map(delegated),
-        "sealed": false,
-        "fate": Value::Null,
-        "final": false,
-        "note": "before its slot is sealed a promise is shown whole only by its request hash",
+        "sealed": sealed,
+        "fate": fate.as_ref().map(|f| without_sender(&f.0)),
+        "final": fate.as_ref().is_some_and(|f| f.1),
+        "note": note,
     }))
+}
+
+/// A fate without the account that shows it: everybody is told what became of a promise as soon as it is known,
+/// but a balance or another promise tells who sent the transaction.
+fn without_sender(fate: &Fate) -> Fate {
+    let open = |e: &Evidence| Evidence { parent: e.parent, block: e.block, ..Evidence::default() };
+    match fate {
+        Fate::Excused { cause, evidence } => Fate::Excused { cause: *cause, evidence: open(evidence) },
+        Fate::Broken { cause, evidence } => Fate::Broken { cause: *cause, evidence: open(evidence) },
+        Fate::Kept { .. } | Fate::Early { .. } => fate.clone(),
+    }
 }
 
 async fn whole(cx: &Context, signed: &Signed) -> Result<Value, Refusal> {
     let promise = ask::promise_of(signed)?;
     let key = promise.key;
-    // What the house says now goes before what was told: a fate may have changed with a reorg since.
-    let noted = view::of(cx.store.as_ref(), signed.seq).and_then(|r| Some((r.fate?, r.is_final)));
-    let fate = cx.slots.fate(signed.seq).or(noted);
+    let fate = fate(cx, signed.seq);
     let delegation = cx.slots.delegation(&key).await?;
     let completeness = cx.slots.completeness(&key).await?;
     Ok(json!({

@@ -1,6 +1,6 @@
 //! What callers ask, and in which words they are answered: Fabric's JSON shapes.
 
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_sol_types::{SolValue, sol};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Value, value::RawValue};
@@ -18,7 +18,8 @@ sol! {
     /// there, so that its clients can read them; the others follow.
     #[derive(Debug, PartialEq, Eq)]
     struct FeePayload {
-        /// The request that the offer is for.
+        /// The request that was priced. The offer holds as well for whoever signs the same anew with other
+        /// fees, as the tip asks for, though that is another request.
         bytes32 requestHash;
         /// The price in gwei, rounded up.
         uint64 priceGwei;
@@ -42,7 +43,8 @@ struct CommitmentRequest {
     payload: Bytes,
     slasher: Address,
     /// Not Fabric's: whether the transaction stays out of the operator's pool when its slot is sealed.
-    /// It is no part of the request's hash, nor of what is signed.
+    /// It is no part of the request's hash, nor of what is signed: what is promised publicly already is refused
+    /// to who asks with it.
     #[serde(default)]
     private: bool,
 }
@@ -146,10 +148,10 @@ pub fn raw_transaction(params: &[u8]) -> Result<Ask, Refusal> {
 }
 
 impl Ask {
-    /// Whether the check takes milliseconds of a core, for the proofs of its blobs: then a slot that is
-    /// not open is refused before it.
-    pub fn is_costly(&self) -> bool {
-        self.raw.first() == Some(&3)
+    /// The transaction's hash, as far as the bytes tell it without being read: those of a blob transaction have
+    /// its sidecar too, which is no part of it.
+    pub fn tx_hash(&self) -> Option<B256> {
+        (self.raw.first() != Some(&3)).then(|| keccak256(&self.raw))
     }
     /// Fabric's hash of the request for a slot: also a wallet's transaction has one, so that both
     /// dialects name the same promise.

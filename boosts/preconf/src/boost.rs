@@ -5,9 +5,9 @@ use crate::{
     answer,
     ask::{self, Ask, FeePayload, gwei_up, json},
     config::PreconfConfig,
-    offers::Offers,
+    offers::{Offers, Terms},
     price::{LogCurve, Pricing},
-    view,
+    view, wallet,
 };
 use alloy_primitives::keccak256;
 use async_trait::async_trait;
@@ -19,8 +19,15 @@ use tandem_module::{
 use tandem_types::{Body, Draft, Fate, InclusionPromise, Signed, SignerRef, body::SeenSender, fabric::INCLUSION};
 
 /// The methods that it answers.
-pub const METHODS: [&str; 6] =
-    ["commitmentRequest", "commitmentResult", "slots", "fee", "eth_sendRawTransaction", "tandem_promise"];
+pub const METHODS: [&str; 7] = [
+    "commitmentRequest",
+    "commitmentResult",
+    "slots",
+    "fee",
+    "eth_sendRawTransaction",
+    "tandem_promise",
+    "tandem_fees",
+];
 /// Where new promises are told, by their hashes only.
 pub const CHANNEL: &str = "promises";
 
@@ -55,7 +62,16 @@ impl Preconf {
         cx.slots.promise(c.tx.facts.hash, c.ask.slot).await
     }
 
-    /// Everything about a slot that can refuse, ending with the price.
+    /// The same, told by the bytes alone, for a slot that takes no more: recovering who signed them costs more
+    /// than all that is looked up, and is done for nobody whose slot is not open.
+    async fn made_before(&self, cx: &Context, ask: &Ask) -> Result<Option<Signed>, Refusal> {
+        match ask.tx_hash() {
+            Some(hash) => cx.slots.promise(hash, ask.slot).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Everything about a slot that can refuse, with the price.
     async fn admit(
         &self,
         cx: &Context,
@@ -67,12 +83,14 @@ impl Preconf {
         admit::room(slot, f, deposited)?;
         let worst = admit::worst(cx, number).await?;
         admit::fees(number, f, &worst)?;
-        let now = admit::priced(self.curve.as_ref(), slot, &c.tx, &worst, self.config.min_tip)?;
-        let price = self.offers.honoured(&c.ask.hash_for(number), now, cx.clock.now_ms());
+        let now = admit::priced(self.curve.as_ref(), slot, &c.tx, &worst, self.config.min_tip, deposited)?;
+        let price = self.offers.honoured(&Terms::of(number, c), now, cx.clock.now_ms());
         admit::tip(price, &c.tx, &worst)?;
         let account = cx.state.account(f.sender).await?;
-        admit::sender(number, f, &account, &cx.slots.pledged(f.sender))?;
-        admit::authorities(cx, f)?;
+        let running = cx.chain.clock.slot_at(cx.clock.now_ms());
+        admit::sender(number, running, f, &account, &cx.slots.pledged(f.sender))?;
+        admit::authorities(cx, f).await?;
+        admit::top(slot, f, account.has_code, deposited)?;
         Ok((price, account))
     }
 
@@ -105,26 +123,33 @@ impl Preconf {
 
     async fn commitment_request(&self, cx: &Context, params: &[u8]) -> Result<Reply, Refusal> {
         let ask = ask::commitment_request(params)?;
+        let private = ask.private;
+        let signed = self.committed(cx, ask).await?;
+        answer::as_asked(&signed, private)?;
+        json(&ask::signed_commitment(&signed)?)
+    }
+
+    async fn committed(&self, cx: &Context, ask: Ask) -> Result<Signed, Refusal> {
         let slot = ask.slot.unwrap_or_default();
         let request = ask.hash_for(slot);
         if let Some(signed) = cx.slots.promise_by_request(request).await? {
-            return json(&ask::signed_commitment(&signed)?);
+            return Ok(signed);
         }
-        if ask.is_costly() {
-            admit::open_slot(cx, &self.config, slot).map_err(|r| answer::with_fate(cx, r, slot, &[request]))?;
+        admit::listed(cx, &self.config, ask.slasher)?;
+        if let Err(closed) = admit::open_slot(cx, &self.config, slot) {
+            let made = self.made_before(cx, &ask).await?;
+            return made
+                .ok_or_else(|| answer::with_fate(cx, closed, slot, &[request, ask.tx_hash().unwrap_or(request)]));
         }
         let c = self.candidate(cx, ask, slot).await?;
-        let signed = match self.made(cx, &c).await? {
-            Some(signed) => signed,
-            None => {
-                let refused = match self.promise_in(cx, &c, slot).await {
-                    Ok(signed) => return json(&ask::signed_commitment(&signed)?),
-                    Err(refused) => answer::with_fate(cx, refused, slot, &[request, c.tx.facts.hash]),
-                };
-                self.made(cx, &c).await?.ok_or(refused)?
-            }
+        if let Some(signed) = self.made(cx, &c).await? {
+            return Ok(signed);
+        }
+        let refused = match self.promise_in(cx, &c, slot).await {
+            Ok(signed) => return Ok(signed),
+            Err(refused) => answer::with_fate(cx, refused, slot, &[request, c.tx.facts.hash]),
         };
-        json(&ask::signed_commitment(&signed)?)
+        self.made(cx, &c).await?.ok_or(refused)
     }
 
     /// A refusal of this may come of the same request, which another call was promised meanwhile: its room
@@ -139,11 +164,13 @@ impl Preconf {
         let ask = ask::raw_transaction(params)?;
         let now = cx.clock.now_ms();
         let mut open = cx.slots.open().into_iter().filter(|s| !admit::is_closing(s, &self.config, now)).peekable();
-        // Its form is judged by the rules of the next slot, or of the running one for lack of it.
-        let at = open.peek().map_or_else(|| cx.chain.clock.slot_at(now), |s| s.key.slot);
-        if ask.is_costly() && open.peek().is_none() {
-            return Err(cx.slots.why_closed(None));
-        }
+        let Some(at) = open.peek().map(|s| s.key.slot) else {
+            return match self.made_before(cx, &ask).await?.filter(|signed| !has_failed(cx, signed)) {
+                Some(_) => json(&ask.tx_hash()),
+                None => Err(cx.slots.why_closed(None)),
+            };
+        };
+        // Its form is judged by the rules of the next slot.
         let c = self.candidate(cx, ask, at).await?;
         let hash = json!(c.tx.facts.hash);
         if let Some(signed) = self.made(cx, &c).await?
@@ -153,6 +180,9 @@ impl Preconf {
         }
         let mut full = None;
         for slot in open {
+            // A later slot may be of another fork, with other rules.
+            let c =
+                if slot.key.slot == at { c.clone() } else { self.candidate(cx, c.ask.clone(), slot.key.slot).await? };
             let refused = match self.promise(cx, &c, &slot).await {
                 Ok(_) => return json(&hash),
                 Err(refused) => refused,
@@ -181,17 +211,22 @@ impl Preconf {
     async fn fee(&self, cx: &Context, params: &[u8]) -> Result<Reply, Refusal> {
         let ask = ask::commitment_request(params)?;
         let slot = ask.slot.unwrap_or_default();
+        admit::listed(cx, &self.config, ask.slasher)?;
+        admit::open_slot(cx, &self.config, slot)?;
         let c = self.candidate(cx, ask, slot).await?;
+        // Again, since the check of blobs takes its time: what is priced is what is left now.
         let served = admit::open_slot(cx, &self.config, slot)?;
-        admit::room(&served, &c.tx.facts, self.config.deposits.contains(&c.tx.facts.sender))?;
+        let deposited = self.config.deposits.contains(&c.tx.facts.sender);
+        admit::room(&served, &c.tx.facts, deposited)?;
+        admit::top_unread(cx, &served, &c.tx.facts, deposited).await?;
         let worst = admit::worst(cx, slot).await?;
-        let price = admit::priced(self.curve.as_ref(), &served, &c.tx, &worst, self.config.min_tip)?;
+        let price = admit::priced(self.curve.as_ref(), &served, &c.tx, &worst, self.config.min_tip, deposited)?;
         let now = cx.clock.now_ms();
-        let request = c.ask.hash_for(slot);
-        let (price, until) = self.offers.offer(request, price, now.saturating_add(self.config.offer_ms), now);
+        let (terms, until) = (Terms::of(slot, &c), now.saturating_add(self.config.offer_ms));
+        let (price, until) = self.offers.offer(terms, price, until, now);
         let tip = admit::tip_for(price, &c.tx);
         let payload = FeePayload {
-            requestHash: request,
+            requestHash: c.ask.hash_for(slot),
             priceGwei: gwei_up(price),
             priceWei: price,
             tipPerGas: tip,
@@ -269,6 +304,10 @@ impl Module for Preconf {
             "fee" => self.fee(cx, params).await,
             "eth_sendRawTransaction" => self.send_raw(cx, params).await,
             "tandem_promise" => answer::promise(cx, ask::which(params)?).await,
+            "tandem_fees" => {
+                ask::nothing(params)?;
+                wallet::fees(cx, &self.config, self.curve.as_ref()).await
+            }
             other => Err(Refusal::new("unknown-method", format!("{other} is not answered here"))),
         };
         cx.meter.count(if answer.is_ok() { "answered" } else { "refused" }, 1);

@@ -9,6 +9,8 @@ use tandem_types::{Slot, SlotClock};
 pub const GAS_PER_BLOB: u64 = 1 << 17;
 /// Least blob fee (EIP-4844, `MIN_BASE_FEE_PER_BLOB_GAS`).
 const MIN_BLOB_FEE: u128 = 1;
+/// e to this power passes 2^126: beyond it the fee's sum is cut off, and so are the rounds that it takes.
+const BEYOND: u128 = 88;
 
 /// The header that fees are judged from, and how many blocks may follow up to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,27 +52,45 @@ impl Base {
         fee
     }
 
-    /// The highest blob base fee that the target block can have, when every block until it is full of
-    /// blobs. The schedule may change on the way: the faster growth counts, and the target's prices.
-    pub fn worst_blob_fee(&self, now: BlobParams, target: BlobParams) -> u128 {
-        let growth = |p: BlobParams| p.max.saturating_sub(p.target).saturating_mul(GAS_PER_BLOB);
-        let fastest = growth(now).max(growth(target));
-        let (excess, used) = (self.header.excess_blob_gas, self.header.blob_gas_used);
-        let plain = excess.saturating_add(used).saturating_sub(now.target.saturating_mul(GAS_PER_BLOB));
-        // EIP-7918: while execution is dearer than blobs, the excess does not fall, and grows by this.
-        let part = u128::from(used) * u128::from(now.max.saturating_sub(now.target)) / u128::from(now.max.max(1));
-        let reserve = excess.saturating_add(u64::try_from(part).unwrap_or(u64::MAX));
-        let first = plain.max(reserve);
-        let worst = first.saturating_add(fastest.saturating_mul(self.slots.saturating_sub(1)));
-        fake_exponential(MIN_BLOB_FEE, worst, target.update_fraction)
+    /// The highest blob base fee that the target block can have, whichever of the blocks until it are full of
+    /// blobs, and whichever are missed. `params` are the rules of the block so many slots after the header.
+    ///
+    /// A block's blobs are as many as its own rules allow, and count against the target of the block after it.
+    /// So where a schedule lowers the target, the step over the change is larger than any step within one of the
+    /// two; and a schedule that holds for a few slots on the way makes steps that neither end of it shows. Every
+    /// slot is gone through for that, with the highest excess that a block of each schedule can have so far.
+    pub fn worst_blob_fee(&self, params: impl Fn(u64) -> BlobParams) -> u128 {
+        let fraction = params(self.slots).update_fraction.max(1);
+        let step = |excess: u64, used: u64, p: BlobParams| {
+            let plain = excess.saturating_add(used).saturating_sub(p.target.saturating_mul(GAS_PER_BLOB));
+            // EIP-7918: while execution is dearer than blobs, the excess does not fall, and grows by this.
+            let part = u128::from(used) * u128::from(p.max.saturating_sub(p.target)) / u128::from(p.max.max(1));
+            plain.max(excess.saturating_add(u64::try_from(part).unwrap_or(u64::MAX)))
+        };
+        let start = (self.header.excess_blob_gas, self.header.blob_gas_used);
+        let (mut worst, mut full): (u64, Vec<(BlobParams, u64)>) = (start.0, Vec::new());
+        for n in 1..=self.slots {
+            let p = params(n);
+            // Every block of one schedule fills as much; of those, what has the highest excess is its worst parent.
+            let parents = full.iter().map(|(of, excess)| (*excess, of.max.saturating_mul(GAS_PER_BLOB)));
+            worst = parents.chain([start]).map(|(excess, used)| step(excess, used, p)).max().unwrap_or(worst);
+            match full.iter_mut().find(|(of, _)| *of == p) {
+                Some((_, excess)) => *excess = (*excess).max(worst),
+                None => full.push((p, worst)),
+            }
+            // It never falls on the way, and from here on the fee is beyond all numbers.
+            if u128::from(worst) / fraction > BEYOND {
+                break;
+            }
+        }
+        fake_exponential(MIN_BLOB_FEE, worst, fraction)
     }
 }
 
 /// `factor · e^(numerator / denominator)`, as EIP-4844 approximates it; stops at the largest value.
 pub fn fake_exponential(factor: u128, numerator: u64, denominator: u128) -> u128 {
     let denominator = denominator.max(1);
-    // e^88 passes 2^126: beyond it the sum is cut off, and so are the rounds that it takes.
-    if u128::from(numerator) / denominator > 88 {
+    if u128::from(numerator) / denominator > BEYOND {
         return u128::MAX;
     }
     let (numerator, wide) = (U256::from(numerator), U256::from(denominator));
@@ -168,7 +188,118 @@ mod tests {
         excess + used - target
     }
 
+    /// As mainnet raised it, and as it could be taken back.
+    const SCHEDULES: [BlobParams; 3] = [
+        OSAKA,
+        BlobParams { target: 10, max: 15, update_fraction: 8_346_193 },
+        BlobParams { target: 3, max: 6, update_fraction: 3_338_477 },
+    ];
+
+    #[test]
+    fn the_first_step_counts_against_the_lower_target_where_the_schedule_changes() {
+        let mut h = header(0);
+        (h.excess_blob_gas, h.blob_gas_used) = (50 * GAS_PER_BLOB, 9 * GAS_PER_BLOB);
+        let worst = |now, target| Base { header: h, slots: 1 }.worst_blob_fee(|n| if n == 0 { now } else { target });
+        let at = |blobs: u64, p: BlobParams| fake_exponential(1, blobs * GAS_PER_BLOB, p.update_fraction);
+        let [osaka, more, less] = SCHEDULES;
+        assert_eq!(worst(osaka, osaka), at(50 + 3, osaka));
+        assert_eq!(worst(osaka, less), at(50 + 9 - 3, less), "the next block's target is lower");
+        assert_eq!(worst(more, osaka), at(50 + 3, osaka));
+        assert_eq!(worst(osaka, more), at(50 + 3, more), "it may still be the old one's");
+    }
+
+    /// The excess of the block `uses.len()` slots after the header; a use of `None` is a missed slot.
+    fn runs(h: HeaderInfo, uses: &[Option<u64>], rules: impl Fn(u64) -> BlobParams) -> u64 {
+        let mut parent = (h.excess_blob_gas, h.blob_gas_used);
+        for n in 1..=uses.len() as u64 {
+            // The last slot is the target's: its block is there.
+            let used = uses.get(n as usize).copied().unwrap_or(Some(0));
+            if let Some(used) = used {
+                let p = rules(n);
+                parent = (next_excess(parent.0, parent.1, h.base_fee, p), used.min(p.max) * GAS_PER_BLOB);
+            }
+        }
+        parent.0
+    }
+
+    #[test]
+    fn the_step_over_a_change_that_lowers_the_target_is_larger_than_any_within_either_schedule() {
+        let [_, more, less] = SCHEDULES;
+        let rules = |n: u64| if n > 1 { less } else { more };
+        let mut h = header(33);
+        h.excess_blob_gas = 7_465_683;
+        let worst = Base { header: h, slots: 2 }.worst_blob_fee(rules);
+        let fee = |uses: [Option<u64>; 2]| fake_exponential(1, runs(h, &uses, rules), less.update_fraction);
+        // Found by the property below in CI: ten blobs under the old schedule, three of them aimed at by the new.
+        assert!(fee([Some(0), Some(10)]) <= worst, "{} {worst}", fee([Some(0), Some(10)]));
+        assert_eq!(fee([Some(0), Some(15)]), worst, "a full block before the change is the worst, and no more");
+        // Where the change comes after the target it is not counted.
+        let before = Base { header: h, slots: 2 }.worst_blob_fee(|n| if n > 2 { less } else { more });
+        assert!(before < worst);
+    }
+
+    #[test]
+    fn a_schedule_between_those_of_the_header_and_of_the_target_counts() {
+        let [osaka, more, less] = SCHEDULES;
+        let mut h = header(0);
+        h.excess_blob_gas = 50 * GAS_PER_BLOB;
+        let worst = |between| Base { header: h, slots: 3 }.worst_blob_fee(|n| if n == 2 { between } else { osaka });
+        let at = |blobs: u64| fake_exponential(1, blobs * GAS_PER_BLOB, osaka.update_fraction);
+        // Block 1 may be full: 9 blobs. Without a change: 50, 53, 56; execution costs nothing, so that 7918 aside.
+        assert_eq!(worst(osaka), at(50 + 3 + 3));
+        assert_eq!(worst(more), at(50 + 3 + (15 - 6)), "its blobs count against the lower target after it");
+        assert_eq!(
+            worst(less),
+            at(50 + (9 - 3) + 2),
+            "and the blobs before it against its own: 6 · 3/9 are left to add"
+        );
+    }
+
+    #[test]
+    fn a_target_far_away_has_a_fee_beyond_all_numbers_and_is_soon_answered() {
+        let calls = std::cell::Cell::new(0);
+        let rules = |_| {
+            calls.set(calls.get() + 1);
+            OSAKA
+        };
+        assert_eq!(Base { header: header(0), slots: u64::MAX }.worst_blob_fee(rules), u128::MAX);
+        assert!(calls.get() < 2_000, "{}", calls.get());
+    }
+
     proptest! {
+        #[test]
+        fn no_run_of_blocks_over_a_change_of_schedule_has_a_blob_fee_above_the_worst(
+            excess in 0u64..60_000_000, base_fee in 0u64..100_000_000_000,
+            used in prop::collection::vec(0u64..=15, 1..40), from in 0usize..3, to in 0usize..3, at in 0usize..40
+        ) {
+            let (now, target) = (SCHEDULES[from], SCHEDULES[to]);
+            let at = at % used.len();
+            // The block after this one is of the new schedule from the change on, the last one in any case.
+            let rules = |n: usize| if n >= at { target } else { now };
+            let uses = |n: usize| used[n].min(if n > at { target.max } else { now.max }) * GAS_PER_BLOB;
+            let mut h = header(base_fee);
+            (h.excess_blob_gas, h.blob_gas_used) = (excess, uses(0));
+            let slots = used.len() as u64;
+            let worst = Base { header: h, slots }.worst_blob_fee(|n| if n > at as u64 { target } else { now });
+            let end = (0..used.len()).fold(excess, |e, n| next_excess(e, uses(n), base_fee, rules(n)));
+            prop_assert!(fake_exponential(1, end, target.update_fraction) <= worst);
+        }
+
+        #[test]
+        fn no_run_of_blocks_over_several_changes_of_schedule_and_missed_slots_has_a_blob_fee_above_the_worst(
+            excess in 0u64..60_000_000, base_fee in prop_oneof![0u64..100, 0u64..100_000_000_000],
+            uses in prop::collection::vec(prop::option::weighted(0.8, prop_oneof![0u64..=15, Just(15)]), 1..40),
+            which in prop::array::uniform4(0usize..3), changes in prop::array::uniform3(0u64..40)
+        ) {
+            let rules = |n: u64| SCHEDULES[which[changes.iter().filter(|c| n >= **c).count()]];
+            let mut h = header(base_fee);
+            let used = uses[0].unwrap_or_default().min(rules(0).max);
+            (h.excess_blob_gas, h.blob_gas_used) = (excess, used * GAS_PER_BLOB);
+            let slots = uses.len() as u64;
+            let worst = Base { header: h, slots }.worst_blob_fee(rules);
+            prop_assert!(fake_exponential(1, runs(h, &uses, rules), rules(slots).update_fraction) <= worst);
+        }
+
         #[test]
         fn no_run_of_blocks_has_a_fee_above_the_worst(
             start in 0u64..200_000_000_000, uses in prop::collection::vec(0u64..=30_000_000, 1..40)
@@ -184,7 +315,7 @@ mod tests {
         ) {
             let mut h = header(base_fee);
             (h.excess_blob_gas, h.blob_gas_used) = (excess, used[0] * GAS_PER_BLOB);
-            let worst = Base { header: h, slots: used.len() as u64 }.worst_blob_fee(OSAKA, OSAKA);
+            let worst = Base { header: h, slots: used.len() as u64 }.worst_blob_fee(|_| OSAKA);
             let end = used.iter().fold(excess, |e, u| next_excess(e, u * GAS_PER_BLOB, base_fee, OSAKA));
             prop_assert!(fake_exponential(1, end, OSAKA.update_fraction) <= worst);
         }

@@ -100,3 +100,35 @@ async fn below_the_floor_a_request_is_answered_expired_with_the_fate_where_it_is
     r.house.set(|w| w.floor = 12);
     assert_eq!(r.code(12, &t).await, "slot-not-served");
 }
+
+#[tokio::test]
+async fn a_private_request_for_what_is_promised_publicly_is_refused_and_the_other_way_round_it_stands() {
+    let (r, open, secret) = (rig(), tx(1, 0), tx(2, 0));
+    let ask = async |t: &Tx, private: bool| {
+        let mut request = request_json(12, t, Address::ZERO)[0].clone();
+        request["private"] = json!(private);
+        r.call("commitmentRequest", json!([request])).await
+    };
+    let public = ask(&open, false).await.unwrap();
+    let refused = ask(&open, true).await.unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.accepted().unwrap()), ("promised-public", json!({ "private": false })));
+    assert_eq!(ask(&open, true).await.unwrap_err(), refused, "the same bytes get the same answer");
+    assert_eq!(ask(&open, false).await.unwrap(), public);
+    let private = ask(&secret, true).await.unwrap();
+    assert_eq!(ask(&secret, true).await.unwrap(), private);
+    assert_eq!(ask(&secret, false).await.unwrap(), private, "it is kept more private than it is asked for");
+    // Also where the public one is decided between this request's looks and its own, and after its slot closed.
+    let signed = r.house.0.lock().made.first().unwrap().clone();
+    r.house.set(|w| {
+        w.made.retain(|m| m.seq != signed.seq);
+        w.meanwhile = Some(Box::new(move |w| {
+            w.made.push(signed);
+            w.slots.iter_mut().for_each(|s| s.room.count = 0);
+        }));
+    });
+    assert_eq!(ask(&open, true).await.unwrap_err().code, "promised-public");
+    r.house.set(|w| w.slots.clear());
+    assert_eq!(ask(&open, true).await.unwrap_err().code, "promised-public");
+    assert!(ask(&open, false).await.is_ok());
+    assert_eq!(r.house.0.lock().made.len(), 2);
+}

@@ -9,11 +9,12 @@ use common::*;
 use serde_json::{Value, json};
 use tandem_module::Event;
 use tandem_preconf::{PreconfConfig, SlasherConfig, ask::FeePayload};
-use tandem_types::{BlockId, Cause, Fate, fabric};
+use tandem_types::{BlockId, Cause, Evidence, Fate, fabric};
 
 fn fate(name: &str) -> Fate {
     match name {
         "kept" => Fate::Kept { block: BlockId::default() },
+        "broken" => Fate::Broken { cause: Cause::LeftOut, evidence: Default::default() },
         _ => Fate::Excused { cause: Cause::Missed, evidence: Default::default() },
     }
 }
@@ -54,7 +55,7 @@ async fn a_wallets_transaction_gets_the_next_served_slot_and_nothing_is_kept_wit
     assert_eq!(send(tx(3, 0)).await.unwrap_err().code, "slot-full");
     r.house.set(|w| w.slots.clear());
     let refused = send(tx(4, 0)).await.unwrap_err();
-    assert_eq!((refused.code.as_str(), refused.accepted()), ("slot-not-served", Some(json!({ "slot": 99 }))));
+    assert_eq!((refused.code.as_str(), refused.accepted()), ("slot-not-served", Some(json!({ "next_slot": 99 }))));
     assert_eq!(r.house.0.lock().made.len(), 2);
 }
 
@@ -110,7 +111,7 @@ async fn an_offer_is_honoured_until_it_expires_while_the_price_rises() {
     // It takes the tip that the offer names, and not a wei less.
     let at = |tip: U256| Tx { tip: tip.to::<u128>(), ..tx(1, 0) };
     let exact = at(o.tipPerGas);
-    let o = offer(&r, 12, &exact).await;
+    assert_ne!(exact.raw(), tx(1, 0).raw(), "whoever takes the offer signs anew");
     r.house.slot(12, |s| s.room.gas -= 5_000_000);
     assert_eq!(r.code(12, &at(o.tipPerGas - U256::from(1))).await, "tip-too-low");
     let until = o.validUntilMs;
@@ -120,6 +121,23 @@ async fn an_offer_is_honoured_until_it_expires_while_the_price_rises() {
     r.house.set(|w| w.now_ms = until - 1);
     assert_eq!(r.code(12, &exact).await, "ok");
     assert_eq!(r.house.0.lock().charged, [(1, o.priceWei)].into());
+}
+
+#[tokio::test]
+async fn an_offer_is_for_what_was_priced_and_for_nothing_else() {
+    let r = rig();
+    let o = offer(&r, 12, &tx(1, 0)).await;
+    // The least tip that covers the offered price by the gas that is certain to be used.
+    let paying = |t: Tx| Tx { tip: o.priceWei.div_ceil(U256::from(t.min_gas)).to::<u128>(), ..t };
+    r.house.slot(12, |s| s.room.gas -= 5_000_000);
+    let more_gas = Tx { gas: 21_001, ..tx(1, 0) };
+    let other_data = Tx { min_gas: 20_990, ..tx(1, 0) };
+    for (what, other) in [("sender", tx(2, 0)), ("gas", more_gas), ("data", other_data)] {
+        assert_eq!(r.code(12, &paying(other)).await, "tip-too-low", "{what}");
+    }
+    // To whom and how much is nothing to the price.
+    assert_eq!(r.code(12, &paying(Tx { value: 7, ..tx(1, 0) })).await, "ok");
+    assert_eq!(r.code(12, &paying(tx(1, 1))).await, "tip-too-low", "its next nonce");
 }
 
 #[tokio::test]
@@ -207,6 +225,137 @@ async fn the_whole_promise_is_told_with_its_fate_and_remembered_after_the_journa
     let unknown = r.call("tandem_promise", json!([B256::ZERO])).await.unwrap_err();
     assert_eq!(unknown.code, "unknown-promise");
     assert_eq!(r.call("commitmentResult", json!([B256::ZERO])).await.unwrap_err().code, "unknown-promise");
+}
+
+#[tokio::test]
+async fn a_private_promise_is_shown_whole_by_its_request_hash_only_until_its_block_is_there() {
+    let r = rig();
+    let (open, secret) = (tx(1, 0), tx(2, 0));
+    r.ask(12, &open).await.unwrap();
+    let payload = fabric::inclusion_payload(12, &secret.raw());
+    let request = fabric::request_hash(1, &payload, Address::ZERO);
+    let ask = json!([{ "commitment_type": 1, "payload": payload, "slasher": Address::ZERO, "private": true }]);
+    r.call("commitmentRequest", ask).await.unwrap();
+    // The slot is sealed: what is not private is in the pool by now.
+    r.house.set(|w| w.complete = w.made.first().cloned());
+    let shown = async |t: &Tx| {
+        let got = r.call("tandem_promise", json!([t.hash()])).await.unwrap();
+        got.to_string().contains(t.raw().to_string().trim_start_matches("0x"))
+    };
+    assert!(shown(&open).await);
+    assert!(!shown(&secret).await);
+    let veiled = r.call("tandem_promise", json!([secret.hash()])).await.unwrap();
+    assert_eq!((&veiled["sealed"], veiled.get("request_hash")), (&json!(true), None));
+    let whole = r.call("tandem_promise", json!([request])).await.unwrap();
+    assert_eq!(whole["request_hash"], json!(request));
+    for lost in ["excused", "broken"] {
+        r.house.set(|w| w.fates.extend([(2, (fate(lost), true))]));
+        assert!(!shown(&secret).await, "it may be promised again: {lost}");
+    }
+    r.house.set(|w| w.fates.extend([(2, (fate("kept"), false))]));
+    assert!(shown(&secret).await, "it is in a block");
+}
+
+#[tokio::test]
+async fn the_fate_of_a_private_promise_is_told_by_its_transactions_hash_and_nothing_of_who_sent_it() {
+    let r = rig();
+    let t = tx(2, 0);
+    let payload = fabric::inclusion_payload(12, &t.raw());
+    let ask = json!([{ "commitment_type": 1, "payload": payload, "slasher": Address::ZERO, "private": true }]);
+    r.call("commitmentRequest", ask).await.unwrap();
+    let told = async || {
+        let got = r.call("tandem_promise", json!([t.hash()])).await.unwrap();
+        assert!(got.get("commitment").is_none() && got.get("request_hash").is_none(), "{got}");
+        (got["fate"].clone(), got["final"].clone())
+    };
+    assert_eq!(told().await, (Value::Null, json!(false)));
+    let block = BlockId { number: 11, hash: B256::repeat_byte(3) };
+    let shows = Evidence {
+        parent: Some(block),
+        nonce: Some(1),
+        balance: Some(U256::from(77)),
+        follows: Some(B256::repeat_byte(4)),
+        code_hash: Some(B256::repeat_byte(5)),
+        ..Evidence::default()
+    };
+    // Its slot was missed: there will be no block.
+    for (cause, is_final) in [(Cause::Missed, false), (Cause::Missed, true), (Cause::BalanceShort, true)] {
+        let excused = Fate::Excused { cause, evidence: shows.clone() };
+        r.house.set(|w| w.fates.extend([(1, (excused, is_final))]));
+        let public = Fate::Excused { cause, evidence: Evidence { parent: Some(block), ..Evidence::default() } };
+        assert_eq!(told().await, (json!(public), json!(is_final)));
+    }
+}
+
+#[tokio::test]
+async fn a_plain_transfer_with_the_fees_that_are_told_is_promised_also_when_others_were_meanwhile() {
+    let r = rig();
+    let fees = async || {
+        let told = r.call("tandem_fees", json!([])).await.unwrap();
+        let wei = |key: &str| told[key].as_str().unwrap().parse::<u128>().unwrap();
+        (told["slot"].as_u64().unwrap(), wei("max_priority_fee_per_gas"), wei("max_fee_per_gas"))
+    };
+    let send = async |sender: u8, (_, tip, fee): (u64, u128, u128)| {
+        r.call("eth_sendRawTransaction", json!([Tx { tip, fee, ..tx(sender, 0) }.raw()])).await
+    };
+    let told = fees().await;
+    // The curve's check value, an eighth for what others take meanwhile, and what 1.2 times the head's base fee lacks
+    // of the worst: that grows by an eighth in each of the four slots after the head's grandparent.
+    let plain = 613_499_092 + 613_499_092u128.div_ceil(8);
+    assert_eq!((told.0, told.1), (12, plain + 1_601_806_641 - 1_200_000_000));
+    send(1, told).await.unwrap();
+    assert_eq!(send(2, (12, 613_499_092 / 2, told.2)).await.unwrap_err().code, "tip-too-low");
+    r.house.slot(12, |s| s.room.gas -= 1_000_000);
+    send(2, told).await.unwrap();
+    // The slot that comes after is dearer, and may be the one.
+    r.house.slot(14, |s| s.opening.total = U256::from(10u128.pow(18)));
+    let both = fees().await;
+    assert!(both.0 == 12 && both.1 > told.1, "{both:?}");
+    r.house.slot(12, |s| s.room.unsecured_count = 0);
+    let later = fees().await;
+    assert_eq!((later.0, later.1), (14, both.1 + 2_027_286_531 - 1_200_000_000));
+    send(3, later).await.unwrap();
+    r.house.slot(14, |s| s.room.unsecured_gas = 20_999);
+    assert_eq!(r.call("tandem_fees", json!([])).await.unwrap_err().code, "slot-full");
+    r.house.set(|w| w.slots.clear());
+    assert_eq!(r.call("tandem_fees", json!([])).await.unwrap_err().code, "slot-not-served");
+    assert_eq!(r.call("tandem_fees", json!([1])).await.unwrap_err().code, "invalid-params");
+}
+
+#[tokio::test]
+async fn a_wallet_that_caps_at_1_2_times_the_heads_base_fee_and_the_told_tip_is_promised_the_next_slot_if_it_is_near() {
+    let r = rig();
+    let cases = [(1, 12, Ok(())), (500, 12, Ok(())), (500, 18, Err("fee-too-low"))];
+    for (n, (gwei, next, promised)) in (1..).step_by(2).zip(cases) {
+        let head = gwei * GWEI;
+        r.house.set(|w| {
+            w.headers.iter_mut().for_each(|h| h.base_fee = head as u64);
+            w.slots = vec![served(next), served(next + 2)];
+        });
+        let told = r.call("tandem_fees", json!([])).await.unwrap();
+        let tip = told["max_priority_fee_per_gas"].as_str().unwrap().parse::<u128>().unwrap();
+        let t = Tx { tip, fee: head * 12 / 10 + tip, ..tx(n, 0) };
+        let answer = r.call("eth_sendRawTransaction", json!([t.raw()])).await;
+        assert_eq!(answer.as_ref().map(|_| ()).map_err(|e| e.code.as_str()), promised, "{gwei} gwei, slot {next}");
+        let slots: Vec<_> = r.house.0.lock().made.iter().map(|s| inclusion(s).key.slot.get()).collect();
+        assert!(promised.is_err() || slots.last() == Some(&next), "{slots:?}");
+        // As ethers and cast cap it.
+        let t = Tx { tip, fee: head * 2 + tip, ..tx(n + 1, 0) };
+        let answer = r.call("eth_sendRawTransaction", json!([t.raw()])).await;
+        assert_eq!(answer.is_ok(), promised.is_ok(), "{gwei} gwei, slot {next}");
+    }
+}
+
+#[tokio::test]
+async fn a_wallets_transaction_is_judged_by_the_rules_of_the_slot_that_it_is_promised_for() {
+    let r = rig();
+    r.house.slot(12, |s| s.room.count = 0).set(|w| w.fork_at = 12 * 14);
+    let send = || r.call("eth_sendRawTransaction", json!([tx(1, 0).raw()]));
+    assert_eq!(send().await.unwrap_err().code, "bad-transaction");
+    assert!(r.house.0.lock().made.is_empty());
+    r.house.set(|w| w.fork_at = u64::MAX);
+    send().await.unwrap();
+    assert_eq!(r.house.0.lock().made.len(), 1);
 }
 
 #[tokio::test]

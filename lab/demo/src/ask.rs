@@ -2,7 +2,7 @@
 
 use crate::{
     http,
-    kill::oracle::{Answer, Asked},
+    kill::oracle::{Answer, Asked, EXPIRED},
     wallet::{Fees, SignedTx, Wallet},
 };
 use alloy_primitives::{Address, Bytes};
@@ -34,19 +34,10 @@ struct ReplyError {
     data: serde_json::Value,
 }
 
-/// Refusals that say nothing of the promise: the host is starting, stopping, busy, or its disk failed.
-/// They may be asked again.
-const NO_ANSWER: [&str; 9] = [
-    "halted",
-    "module-down",
-    "busy",
-    "late",
-    "module-failed",
-    "not-synced",
-    "node-unavailable",
-    "overloaded",
-    "unknown-method",
-];
+/// Refusals that say nothing of the promise: the host is starting, stopping or busy. They may be asked
+/// again. (A journal that is halted is none of them: it is so until its operator restarts the host.)
+const NO_ANSWER: [&str; 8] =
+    ["module-down", "busy", "late", "module-failed", "not-synced", "node-unavailable", "overloaded", "unknown-method"];
 
 /// The JSON-RPC body of Fabric's `commitmentRequest` for one transaction in one slot.
 ///
@@ -90,6 +81,8 @@ pub fn asked(tx: &SignedTx, sender: u32, nonce: u64, slot: u64) -> Result<Asked>
         tx_hash: tx.hash,
         gas: 21_000,
         size: tx.raw.len() as u64,
+        blobs: 0,
+        purse: None,
         secured: false,
         request: commitment_request(slot, &tx.raw)?,
         request_hash: fabric::request_hash(fabric::INCLUSION, &payload, Address::ZERO),
@@ -106,7 +99,11 @@ pub async fn send(gateway: &str, request: &Bytes, within: Duration) -> Answer {
         (Some(result), None) => Answer::Promise(Bytes::copy_from_slice(result.get().as_bytes())),
         (None, Some(e)) => {
             let code = e.data["reason"].as_str().map_or_else(|| format!("{} {}", e.code, e.message), str::to_owned);
-            if NO_ANSWER.contains(&code.as_str()) { Answer::Nothing } else { Answer::Refused(code) }
+            match code.as_str() {
+                code if NO_ANSWER.contains(&code) => Answer::Nothing,
+                EXPIRED if !e.data["accept"]["fate"].is_null() => Answer::WasPromised,
+                _ => Answer::Refused(code),
+            }
         }
         _ => Answer::Nothing,
     }

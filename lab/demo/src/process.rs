@@ -82,6 +82,9 @@ impl Host {
             .arg(std::process::id().to_string())
             .args(&self.extra)
             .current_dir(&self.dir)
+            // Writing out where a debug build panicked takes a second and more of a core: modules are made to
+            // panic here, beside hosts with slots of a second.
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -120,6 +123,12 @@ impl Host {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Whether `/readyz` answers 200 now.
+    pub async fn is_ready(&self) -> bool {
+        let answer = crate::http::get(&format!("{}/readyz", self.gateway), Duration::from_millis(50)).await;
+        answer.is_ok_and(|a| a.status == 200)
     }
 
     /// SIGKILL, and waits until the process is gone.

@@ -6,16 +6,18 @@ use crate::{
     http,
     process::{Host, free_port},
 };
+use alloy_primitives::Address;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
-use tandem_devnet::{Devnet, proposer::Breaker};
-use tandem_types::SlotClock;
+use tandem_devnet::{Devnet, consensus::FinalityConfig, proposer::Breaker};
+use tandem_types::{SlotClock, Wei};
 
 /// How long an answer of the devnet may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,6 +37,10 @@ pub struct RigConfig {
     pub accounts: u32,
     /// Gas limit of blocks.
     pub gas_limit: u64,
+    /// Finality.
+    pub finality: FinalityConfig,
+    /// Further accounts that have just so much at genesis.
+    pub purses: BTreeMap<Address, Wei>,
     /// Keep the folder of keys, journals and logs at the end.
     pub keep: bool,
 }
@@ -48,6 +54,8 @@ impl Default for RigConfig {
             seed: 1,
             accounts: 40_000,
             gas_limit: 60_000_000,
+            finality: FinalityConfig::default(),
+            purses: BTreeMap::new(),
             keep: false,
         }
     }
@@ -72,6 +80,9 @@ impl Rig {
     /// If it does not.
     pub async fn start(config: RigConfig) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("tandem-lab-").tempdir().context("a folder for the run")?;
+        if !config.keep {
+            crate::stop::removed_at_any_end(dir.path());
+        }
         let devnet = Devnet::start(tandem_devnet::Config {
             slot_wall_ms: config.slot_ms,
             slot_seconds: config.slot_seconds,
@@ -79,6 +90,8 @@ impl Rig {
             seed: config.seed,
             load_accounts: config.accounts,
             gas_limit: config.gas_limit,
+            finality: config.finality,
+            accounts: config.purses.clone(),
             execution_port: free_port()?,
             beacon_port: free_port()?,
             ..tandem_devnet::Config::default()
@@ -122,6 +135,10 @@ impl Rig {
         if !out.status.success() {
             bail!("tandem init failed: {}", String::from_utf8_lossy(&out.stderr));
         }
+        // Nobody waits here for what a host still has to keep when it is stopped.
+        let file = dir.join("tandem.toml");
+        let text = std::fs::read_to_string(&file)?;
+        std::fs::write(&file, text.replace("waits_ms = 60000", "waits_ms = 0"))?;
         let host = Host::new(name, binary, &dir, gateway, builder);
         self.ranges.push((name.to_owned(), validators, personality.to_owned()));
         Ok(host)

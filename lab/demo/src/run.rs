@@ -41,8 +41,8 @@ pub struct Options {
 const BUSY_SLOTS: u64 = 12;
 /// Hosts, each with as many validators.
 const HOSTS: [(&str, &str); 3] = [("north", "prysm"), ("south", "lighthouse"), ("west", "prysm")];
-/// Validators of each host.
-const EACH: u64 = 16;
+/// Validators of each host, the first's first.
+pub const EACH: u64 = 16;
 /// Accounts of the demo's users.
 const USERS: u32 = 4_000;
 /// Further accounts with money, for whoever wants to send something by hand.
@@ -131,25 +131,6 @@ impl Demo {
         Ok(Self { hosts, relays, load: Load::new(USERS), rig, binary, slot_ms, begin })
     }
 
-    /// The hosts.
-    pub fn hosts(&self) -> &[Host] {
-        &self.hosts
-    }
-
-    /// The L1.
-    pub fn rig(&self) -> &Rig {
-        &self.rig
-    }
-
-    /// The account with this number of those that no user of the demo sends from.
-    ///
-    /// # Errors
-    /// If there are not so many.
-    pub fn spare_account(&self, n: u32) -> Result<crate::wallet::Wallet> {
-        anyhow::ensure!(n < SPARE, "there are {SPARE} spare accounts");
-        crate::wallet::Wallet::nth(USERS + n, self.rig.chain_id())
-    }
-
     fn step(&self, text: &str) {
         println!("[{:>5.1} s] {text}", self.begin.elapsed().as_secs_f64());
     }
@@ -178,11 +159,11 @@ impl Demo {
         tokio::time::sleep(Duration::from_millis(self.slot_ms / 4)).await;
         let i = self.load.fullest_host(self.hosts.len());
         let host = &mut self.hosts[i];
-        let begin = Instant::now();
+        let (begin, slot) = (Instant::now(), self.rig.slot_now());
         host.kill()?;
         host.start()?;
         host.ready(Duration::from_secs(30)).await?;
-        Ok(self.load.repeat(i, host, begin.elapsed()).await)
+        Ok(self.load.repeat(i, host, slot, begin.elapsed()).await)
     }
 
     /// Waits for the last promised slot, and looks everything up.
@@ -213,7 +194,8 @@ impl Demo {
     fn announce(&self) {
         println!("\nleft running until Ctrl-C:");
         for h in &self.hosts {
-            println!("  dashboard of {:<6} {}", h.name, h.gateway);
+            let token = h.dir.join("admin-token");
+            println!("  dashboard of {:<6} {}   operator's token in {}", h.name, h.gateway, token.display());
         }
         println!("  execution {}   beacon {}", self.rig.execution(), self.rig.beacon());
     }
@@ -229,6 +211,15 @@ impl Demo {
         self.rig.stop().await;
         Ok(())
     }
+}
+
+/// The account with this number of those that no user of the demo sends from.
+///
+/// # Errors
+/// If there are not so many.
+pub fn spare_account(n: u32, chain_id: u64) -> Result<crate::wallet::Wallet> {
+    anyhow::ensure!(n < SPARE, "there are {SPARE} spare accounts");
+    crate::wallet::Wallet::nth(USERS + n, chain_id)
 }
 
 async fn start_hosts(rig: &mut Rig, options: &Options, relays: &[String]) -> Result<Vec<Host>> {

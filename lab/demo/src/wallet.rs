@@ -1,18 +1,12 @@
 //! Senders for load: development accounts that sign transfers. Their keys are known to everybody.
 
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
-use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
-use alloy_signer::SignerSync;
-use alloy_signer_local::PrivateKeySigner;
+use alloy_primitives::{Address, B256, Bytes, U256};
 use anyhow::Result;
+use tandem_testkit::Ask;
 
 /// One development account.
-#[derive(Clone, Debug)]
-pub struct Wallet {
-    signer: PrivateKeySigner,
-    chain_id: u64,
-}
+#[derive(Debug)]
+pub struct Wallet(tandem_testkit::Wallet);
 
 /// What a transfer pays.
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +39,12 @@ impl Wallet {
     /// # Errors
     /// Never in practice: the derived key is a valid one but for one in 2¹²⁸.
     pub fn nth(index: u32, chain_id: u64) -> Result<Self> {
-        Ok(Self { signer: PrivateKeySigner::from_bytes(&tandem_devnet::execution::dev_account(index))?, chain_id })
+        Ok(Self(tandem_testkit::Wallet::new(tandem_devnet::execution::dev_account(index), chain_id)?))
     }
 
     /// Its address.
     pub fn address(&self) -> Address {
-        self.signer.address()
+        self.0.address()
     }
 
     /// A transfer of some wei.
@@ -58,18 +52,12 @@ impl Wallet {
     /// # Errors
     /// If signing fails.
     pub fn transfer(&self, nonce: u64, to: Address, wei: u64, fees: Fees) -> Result<SignedTx> {
-        let tx = TxEip1559 {
-            chain_id: self.chain_id,
-            nonce,
-            gas_limit: 21_000,
+        let terms = Ask {
             max_fee_per_gas: fees.max_fee,
             max_priority_fee_per_gas: fees.tip,
-            to: TxKind::Call(to),
-            value: U256::from(wei),
-            ..TxEip1559::default()
+            ..Ask::transfer(nonce, to, U256::from(wei))
         };
-        let signature = self.signer.sign_hash_sync(&tx.signature_hash())?;
-        let raw: Bytes = TxEnvelope::from(tx.into_signed(signature)).encoded_2718().into();
-        Ok(SignedTx { hash: keccak256(&raw), raw })
+        let signed = self.0.dynamic(&terms)?;
+        Ok(SignedTx { hash: signed.hash, raw: signed.network })
     }
 }

@@ -71,6 +71,8 @@ impl Devnet {
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.validate()?;
+        // Beside the rest: the first blob transaction would wait for it, and its block with it.
+        tokio::task::spawn_blocking(tandem_crypto::kzg::warm_up);
         let made = config.clone();
         let built = tokio::task::spawn_blocking(move || make(&made)).await;
         let node = built.map_err(|e| StartError::Http(e.to_string()))??;

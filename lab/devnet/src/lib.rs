@@ -49,3 +49,15 @@ pub mod trouble;
 pub use config::{Config, ConfigError};
 pub use devnet::{Devnet, StartError};
 pub use proposer::{Personality, ProposerConfig};
+
+/// Times of a connection to either socket. It may be idle for as long as geth lets it be, and for longer than
+/// clients keep one, so that none is closed as they send. No call has a time of its own here: its method or its
+/// route has one, and event streams go on while somebody reads them.
+pub(crate) const TIMES: tandem_serve::Times = tandem_serve::Times {
+    idle: std::time::Duration::from_secs(120),
+    head: Some(std::time::Duration::from_secs(5)),
+    whole: None,
+    write: std::time::Duration::from_secs(10),
+    least: 1,
+    grace: Some(std::time::Duration::from_millis(100)),
+};

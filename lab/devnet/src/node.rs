@@ -2,8 +2,8 @@
 
 use crate::{
     consensus::{
-        BeaconEvent, BroadcastValidation, Chain, ConsensusError, Imported, Store, Validators, registry::current_epoch,
-        requests,
+        BeaconEvent, BroadcastValidation, Chain, ConsensusError, Imported, Known, Store, Validators,
+        registry::current_epoch, requests,
     },
     proposer::{
         Chosen, Decision, Decisions, Nodes, Outcome, Personality, ProposerConfig, client::BuilderClient, duty, propose,
@@ -48,7 +48,7 @@ pub struct Node {
     /// Where the execution layer's JSON-RPC listens, once it does.
     pub execution_url: Arc<std::sync::OnceLock<String>>,
     pub(crate) exits: Arc<Mutex<Vec<SignedVoluntaryExit>>>,
-    /// Names of the nodes whose last registration was taken.
+    /// Names of the nodes whose last registration was taken or is under way.
     pub(crate) registered: Arc<Mutex<HashSet<String>>>,
     pub(crate) announced: Arc<Mutex<Option<(Slot, alloy_primitives::B256)>>>,
     /// Per mille of a slot by which its attributes are told before it.
@@ -82,6 +82,7 @@ impl Node {
             local_value: None,
             header_ms: None,
             blinded_status: None,
+            blinded_ms: None,
             block_root: None,
             outcome: Outcome::Missed,
         };
@@ -123,6 +124,8 @@ impl Node {
     /// Registers a node's validators with its builder, if it has one.
     pub async fn register(&self, config: &ProposerConfig) {
         let Some(builder) = config.builder.clone() else { return };
+        // Before it is done: a slot that begins meanwhile registers nobody a second time.
+        self.registered.lock().insert(config.name.clone());
         let (this, node) = (self.clone(), config.clone());
         let signed = tokio::task::spawn_blocking(move || {
             let mine = |v: u64| this.nodes.of(v).is_some_and(|n| n.name == node.name);
@@ -136,7 +139,6 @@ impl Node {
         match client.register(&all, REGISTER_TIMEOUT).await {
             Ok(()) => {
                 tracing::info!(node = config.name, validators = all.len(), "registered with the builder");
-                self.registered.lock().insert(config.name.clone());
             }
             Err(e) => {
                 tracing::warn!(node = config.name, error = %e, "the builder did not take the registrations");
@@ -182,21 +184,32 @@ impl Node {
     }
 
     /// Plans an ordered reorg for `slot` if its ancestor may be built on; else stalls finality, and
-    /// the next slot tries again.
+    /// the next slot tries again. So it does where a planned slot got no block.
     fn plan_reorg(&self, slot: Slot) {
-        let Some(depth) = self.trouble.pending_reorg() else { return };
-        let head = self.chain.head();
+        let Some(order) = self.trouble.pending_reorg() else { return };
+        if let Some((at, onto)) = order.planned {
+            if at == slot {
+                return;
+            }
+            // A block on a planned parent takes the head.
+            let came = |b: &Arc<Known>| b.parent() == onto;
+            if self.chain.read(|s: &Store| s.of_slot(at).iter().any(came)) {
+                if self.trouble.reorg_came(order) {
+                    self.chain.change_rules(|r| r.finality.resume(slot.saturating_add(1)));
+                }
+                return;
+            }
+            tracing::warn!(slot = %at, "the slot of the ordered reorg has no block: another one follows (simulated)");
+        }
+        let (head, depth) = (self.chain.head(), order.depth);
         let finalized = self.chain.execution().finalized().number();
         let ancestor = self.chain.read(|s: &Store| s.ancestor(&head, depth));
-        let number =
-            |k: &crate::consensus::Known| k.state().map_or(0, |s| s.latest_execution_payload_header.block_number);
+        let number = |k: &Known| k.state().map_or(0, |s| s.latest_execution_payload_header.block_number);
         match ancestor.filter(|a| number(a) >= finalized) {
             Some(ancestor) => {
                 tracing::warn!(%slot, depth, onto = %ancestor.root, "a reorg comes, as an operator ordered (simulated)");
                 self.chain.plan_reorg(slot, ancestor.root);
-                if self.trouble.reorg_planned() {
-                    self.chain.change_rules(|r| r.finality.resume(slot.saturating_add(1)));
-                }
+                self.trouble.reorg_planned(slot, ancestor.root);
             }
             None if self.chain.rules().finality.is_stalled_for_good() => {}
             None => {
@@ -225,6 +238,8 @@ impl Node {
     /// One slot: proposes in the background.
     fn tick(&self, slot: Slot) {
         self.judge(slot.saturating_sub(1));
+        // The slot before this one may still be about to be proposed in.
+        self.trouble.forget_before(slot.saturating_sub(1));
         let at = self.clone();
         tokio::spawn(async move { propose::propose(&at, slot).await });
         self.register_all(slot == slot.epoch().start());
@@ -279,7 +294,7 @@ impl Node {
         }
     }
 
-    fn forget_included_exits(&self, head: &crate::consensus::Known) {
+    fn forget_included_exits(&self, head: &Known) {
         let carried = &head.block.message.body.voluntary_exits;
         if !carried.is_empty() {
             self.exits.lock().retain(|e| !carried.contains(e));

@@ -1,5 +1,6 @@
 //! Trouble that an operator ordered: what goes wrong, and in which slots.
 
+use alloy_primitives::B256;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,9 +16,18 @@ pub struct Trouble(Arc<Mutex<Orders>>);
 struct Orders {
     missed: BTreeSet<Slot>,
     late_ms: BTreeMap<Slot, u64>,
-    reorg: Option<u64>,
+    reorg: Option<Reorg>,
     spike: Option<(Slot, u64)>,
     stall_for_reorg: bool,
+}
+
+/// An ordered reorg that no block has made yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reorg {
+    /// How many blocks are to be orphaned.
+    pub depth: u64,
+    /// The slot whose block is to do it, and the block that it is built on.
+    pub planned: Option<(Slot, B256)>,
 }
 
 impl Trouble {
@@ -37,19 +47,39 @@ impl Trouble {
     pub fn take_delay(&self, slot: Slot) -> Option<u64> {
         self.0.lock().late_ms.remove(&slot)
     }
+    /// Drops the orders for slots before this one, which nobody takes any more.
+    pub fn forget_before(&self, slot: Slot) {
+        let mut o = self.0.lock();
+        o.missed = o.missed.split_off(&slot);
+        o.late_ms = o.late_ms.split_off(&slot);
+    }
+    /// How many slots are ordered to be missed or late.
+    pub fn slots_ordered(&self) -> usize {
+        let o = self.0.lock();
+        o.missed.len() + o.late_ms.len()
+    }
     /// A block of the first slot that can will orphan this many blocks.
     pub fn reorg(&self, depth: u64) {
-        self.0.lock().reorg = Some(depth);
+        self.0.lock().reorg = Some(Reorg { depth, planned: None });
     }
-    /// The ordered reorg's depth.
-    pub fn pending_reorg(&self) -> Option<u64> {
+    /// The ordered reorg.
+    pub fn pending_reorg(&self) -> Option<Reorg> {
         self.0.lock().reorg
     }
-    /// The reorg was planned: the order is used up. True if finality was stalled for it.
-    pub fn reorg_planned(&self) -> bool {
+    /// The block of this slot is to make the reorg. The order stands until it has.
+    pub fn reorg_planned(&self, slot: Slot, onto: B256) {
+        if let Some(reorg) = &mut self.0.lock().reorg {
+            reorg.planned = Some((slot, onto));
+        }
+    }
+    /// The reorg came: this order is used up, unless another one took its place. True if finality was
+    /// stalled for it.
+    pub fn reorg_came(&self, done: Reorg) -> bool {
         let mut o = self.0.lock();
-        o.reorg = None;
-        std::mem::take(&mut o.stall_for_reorg)
+        if o.reorg == Some(done) {
+            o.reorg = None;
+        }
+        o.reorg.is_none() && std::mem::take(&mut o.stall_for_reorg)
     }
     /// Notes that finality was stalled so that the ordered reorg becomes possible.
     pub fn stalled_for_reorg(&self) {

@@ -95,6 +95,77 @@ async fn states_are_served_with_the_roots_checkpoints_mixes_and_balances_that_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn validators_are_named_with_commas_or_several_times_and_statuses_that_are_none_are_refused() {
+    let net = start(fast()).await;
+    let state = "/eth/v1/beacon/states/head";
+    let key = registry::validator(&net.node.chain.head().state().unwrap(), 5.into()).unwrap().pubkey;
+    let indices = async |query: String| {
+        let found = get(&net, &format!("{state}/{query}")).await["data"].clone();
+        found.as_array().unwrap().iter().map(|v| v["index"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for route in ["validators", "validator_balances"] {
+        for query in ["id=1,2&id=5", "id=1&id=2&id=5", "id=1%2C2&id=5", "id=1&other=9&id=2,5"] {
+            assert_eq!(indices(format!("{route}?{query}")).await, ["1", "2", "5"], "{route}?{query}");
+        }
+        assert_eq!(indices(format!("{route}?id={key}&id=1")).await, ["5", "1"], "{route}");
+        assert_eq!(status(&net, &format!("{state}/{route}?id=1&id=x")).await, 400, "{route}");
+    }
+    let all = indices("validators?status=exited&status=active_ongoing".into()).await;
+    assert_eq!(all.len(), 64);
+    assert!(indices("validators?status=exited,pending&id=1".into()).await.is_empty());
+    for query in ["status=activ", "status=active&status=retired", "status=active,", "status="] {
+        assert_eq!(status(&net, &format!("{state}/validators?{query}")).await, 400, "{query}");
+    }
+    let body = json!({ "ids": ["1"], "statuses": ["retired"] });
+    let answer = http::post(&format!("{}{state}/validators", net.beacon_url()), &body, None, PATIENCE).await.unwrap();
+    assert_eq!(answer.status, 400);
+    net.stop().await;
+}
+
+/// The chain configuration that a real Prysm ran with, line by line.
+fn real_configuration() -> Vec<(String, String)> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/devnet-fulu/chain-config.yml");
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let pair = |line: &str| line.split_once(": ").map(|(k, v)| (k.to_owned(), v.trim().to_owned()));
+    text.lines().map(|line| pair(line).unwrap_or_else(|| panic!("{line:?}"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_specification_answers_what_a_real_chains_configuration_sets_in_the_same_form() {
+    let net = start(fast()).await;
+    let ours = get(&net, "/eth/v1/config/spec").await["data"].clone();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/devnet-fulu/spec.json");
+    let theirs: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    // Of before the merge, and of the fork after the devnet's.
+    let none =
+        ["TERMINAL_TOTAL_DIFFICULTY", "MIN_GENESIS_ACTIVE_VALIDATOR_COUNT", "GLOAS_FORK_VERSION", "GLOAS_FORK_EPOCH"];
+    let (mut compared, mut versions) = (0, Vec::new());
+    for (key, value) in real_configuration() {
+        assert_eq!(theirs["data"][&key], json!(value), "{key}: what Prysm answered");
+        let Some(our) = ours[&key].as_str() else {
+            assert!(none.contains(&key.as_str()), "the devnet does not answer {key}");
+            continue;
+        };
+        compared += 1;
+        match key.as_str() {
+            k if k.ends_with("_FORK_EPOCH") => assert_eq!(our, value, "{key}"),
+            k if k.ends_with("_FORK_VERSION") => {
+                assert!(our.starts_with("0x") && our.len() == value.len(), "{key}: {our}");
+                versions.push(our.to_owned());
+            }
+            "CONFIG_NAME" | "PRESET_BASE" => {}
+            "DEPOSIT_CONTRACT_ADDRESS" => assert!(our.eq_ignore_ascii_case(&value), "{key}: {our}"),
+            "DEPOSIT_CHAIN_ID" | "DEPOSIT_NETWORK_ID" => assert_eq!(our, value, "{key}"),
+            _ => assert!(our.parse::<u64>().is_ok() && value.parse::<u64>().is_ok(), "{key}: {our}, {value}"),
+        }
+    }
+    let known: Vec<String> = FORK_VERSIONS.iter().map(|v| alloy_primitives::FixedBytes::<4>(*v).to_string()).collect();
+    assert_eq!(versions, known, "the same forks in the same order");
+    assert_eq!(compared, 20);
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn blocks_are_served_by_slot_and_root_as_json_and_ssz_and_headers_by_slot_and_parent() {
     let net = start(fast()).await;
     let (block, parent) = some_block(&net).await;
@@ -331,14 +402,19 @@ async fn an_order_that_can_not_be_taken_gets_an_error_of_one_shape_with_a_stable
     let net = start(fast()).await;
     wait_for_slot(&net, 1).await;
     let to = alloy_primitives::Address::repeat_byte(0x99);
+    // Far enough that slots which begin meanwhile do not bring it near.
+    let far = next_slot(&net).saturating_add(8192 + 500);
     let poor = json!({ "to": to, "wei": U256::MAX.to_string() });
-    let cases: [(&str, Value, u16, &str); 22] = [
+    let cases: [(&str, Value, u16, &str); 28] = [
         ("reorg", json!({ "depth": 0 }), 400, "depth-out-of-range"),
         ("reorg", json!({ "depth": 100_000 }), 400, "depth-out-of-range"),
         ("reorg", json!({ "depth": "one" }), 400, "bad-body"),
         ("reorg", json!({ "depth": 1, "extra": 1 }), 400, "bad-body"),
         ("reorg", json!({}), 400, "bad-body"),
         ("miss", json!({ "slot": "0" }), 400, "slot-has-begun"),
+        ("miss", json!({ "slot": u64::MAX.to_string() }), 400, "slot-too-far"),
+        ("miss", json!({ "slot": far }), 400, "slot-too-far"),
+        ("late", json!({ "slot": far, "permille": 1 }), 400, "slot-too-far"),
         ("miss", json!({ "count": 0 }), 400, "count-out-of-range"),
         ("miss", json!({ "count": 1_000_000 }), 400, "count-out-of-range"),
         ("late", json!({}), 400, "lateness-missing"),
@@ -347,6 +423,9 @@ async fn an_order_that_can_not_be_taken_gets_an_error_of_one_shape_with_a_stable
         ("late", json!({ "permille": 2001 }), 400, "lateness-out-of-range"),
         ("late", json!({ "slot": "0", "permille": 1 }), 400, "slot-has-begun"),
         ("spike", json!({ "slots": 0 }), 400, "slots-out-of-range"),
+        ("spike", json!({ "slots": 1, "tip_gwei": 0 }), 400, "tip-out-of-range"),
+        ("spike", json!({ "slots": 1, "tip_gwei": 100_001 }), 400, "tip-out-of-range"),
+        ("spike", json!({ "slots": 1, "tip_gwei": u64::MAX }), 400, "tip-out-of-range"),
         ("gas-limit", json!({ "gas_limit": 1 }), 400, "gas-limit-too-low"),
         ("override", json!({ "on": "yes" }), 400, "bad-body"),
         ("faucet", json!({ "to": to, "wei": -1 }), 400, "bad-body"),
@@ -384,6 +463,8 @@ async fn an_order_that_can_not_be_taken_gets_an_error_of_one_shape_with_a_stable
     is(&http::get(&url("reorg"), PATIENCE).await.unwrap(), 405, "wrong-method", "GET /reorg");
     // Nothing of all that was done, and what can be taken still is.
     assert_eq!(net.node.nodes.all().len(), 1);
+    assert_eq!(net.node.trouble.slots_ordered(), 0);
     order(&net, "miss", json!({})).await;
+    order(&net, "miss", json!({ "slot": next_slot(&net).saturating_add(8192) })).await;
     net.stop().await;
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, Bytes};
 use common::*;
 use serde_json::{Value, json};
 use tandem_beacon::{BeaconState, SignedBeaconBlock};
@@ -11,6 +11,8 @@ use tandem_crypto::{bls, domains::SigningFork};
 use tandem_devnet::{
     Config,
     consensus::{FinalityConfig, registry},
+    execution::{Fill, PayloadAttributes},
+    proposer::{Chosen, Outcome},
 };
 use tandem_testkit::http;
 use tandem_types::Slot;
@@ -124,6 +126,19 @@ async fn a_reorg_of_three_orphans_three_blocks_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn before_the_first_checkpoint_the_execution_layer_knows_of_no_safe_or_final_block() {
+    let net = start(Config { finality: FinalityConfig::default(), ..fast() }).await;
+    wait_for_height(&net, 2).await;
+    for tag in ["safe", "finalized"] {
+        let asked = http::rpc(&net.execution_url(), "eth_getBlockByNumber", json!([tag, false]), PATIENCE).await;
+        let why = asked.unwrap_err();
+        let why = why.downcast_ref::<http::RpcError>().unwrap();
+        assert_eq!((why.code, why.message.as_str()), (-32_000, format!("{tag} block not found").as_str()));
+    }
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn finality_lags_and_a_reorg_below_it_stalls_it_first() {
     let finality = FinalityConfig { lag_slots: 4, step_slots: 1 };
     let net = start(Config { finality, ..fast() }).await;
@@ -133,6 +148,8 @@ async fn finality_lags_and_a_reorg_below_it_stalls_it_first() {
     wait_for_height(&net, 8).await;
     let finalized = net.node.chain.execution().finalized().number();
     assert!(finalized > 0);
+    let block = http::rpc(&net.execution_url(), "eth_getBlockByNumber", json!(["finalized", false]), PATIENCE).await;
+    assert!(block.unwrap()["number"].as_str().is_some_and(|n| n != "0x0"));
     order(&net, "reorg", json!({ "depth": 7 })).await;
     let told = next_event(&mut events, "chain_reorg").await;
     assert_eq!(told["depth"], json!("7"));
@@ -187,6 +204,40 @@ async fn bad_input_gets_an_error_of_one_shape() {
     for path in ["/eth/v1/validator/duties/proposer/-1", "/eth/v1/beacon/states/head/randao?epoch=x"] {
         let answer = http::get(&format!("{}{path}", net.beacon_url()), PATIENCE).await.unwrap();
         assert_eq!((answer.status, answer.json().unwrap()["code"].clone()), (400, json!(400)), "{path}");
+    }
+    net.stop().await;
+}
+
+/// The execution layer is made to finalise a sibling of the head's parent: it still takes blocks on the head, and
+/// goes along with none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_block_whose_head_the_execution_layer_refuses_nothing_is_kept_or_told() {
+    let net = start(fast()).await;
+    let head = wait_for_height(&net, 3).await;
+    let execution = net.node.chain.execution();
+    let block = |hash| execution.block_by_hash(hash).unwrap();
+    let parent = block(block(head.block.message.body.execution_payload.block_hash).header().parent_hash);
+    let below = block(parent.header().parent_hash);
+    let attributes = PayloadAttributes {
+        timestamp: below.header().timestamp + 1,
+        withdrawals: Some(Vec::new()),
+        parent_beacon_block_root: Some(B256::repeat_byte(9)),
+        ..PayloadAttributes::default()
+    };
+    let built = execution.build(below.hash, &attributes, &Fill::Exactly(Vec::new()), Bytes::new()).unwrap();
+    assert!(execution.import(&built.payload(), B256::repeat_byte(9), &built.block.requests).is_valid());
+    let mut events = net.node.chain.events();
+    execution.set_head(built.block.hash, B256::ZERO, built.block.hash).unwrap();
+    let last = net.node.chain.head();
+    let refused = decision_from(&net, last.slot().saturating_add(2), |d| d.chosen == Chosen::Local).await;
+    assert_eq!(refused.outcome, Outcome::Missed, "{refused:?}");
+    let payloads = execution.block_by_number(built.block.number()).map(|b| b.hash);
+    assert_eq!(payloads, Some(built.block.hash), "the execution layer stands where it was put");
+    let received = net.node.chain.read(|s| s.of_slot(refused.slot));
+    assert_eq!((net.node.chain.head().root, received.len()), (last.root, 0));
+    let root = refused.block_root.expect("it was signed");
+    while let Ok(event) = events.try_recv() {
+        assert!(!event.data.contains(&root.to_string()), "{}: {}", event.topic, event.data);
     }
     net.stop().await;
 }

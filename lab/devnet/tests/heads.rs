@@ -139,6 +139,35 @@ async fn lighthouse_counts_from_its_head_so_that_a_reorg_of_three_opens_no_circu
     a_reorg_of_three_leaves_the_builder_in_use(Personality::Lighthouse).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_reorg_whose_block_a_builder_withholds_is_made_by_a_later_one() {
+    let rig = Rig::start(Personality::Prysm, paced()).await;
+    rig.decide(generous(), |d| d.chosen == Chosen::Builder).await;
+    wait_for_height(&rig.net, 3).await;
+    let mut events = rig.net.node.chain.events();
+    rig.relay.behave(Behaviour { withhold: true, ..generous() });
+    // What comes after the last block is good on either branch: the builder's block is not empty.
+    let mut accounts = 1..9;
+    send_next_of(&rig, accounts.next().unwrap());
+    order(&rig.net, "reorg", json!({ "depth": 2 })).await;
+    let planned = loop {
+        let event = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+        if let Some((slot, _)) = rig.net.node.trouble.pending_reorg().and_then(|r| r.planned) {
+            break slot;
+        }
+        if event.topic == "head" {
+            send_next_of(&rig, accounts.next().unwrap());
+        }
+    };
+    let lost = rig.of(planned).await;
+    assert_eq!((lost.chosen, lost.outcome), (Chosen::Builder, Outcome::Missed), "{lost:?}");
+    rig.relay.behave(Behaviour { silent: true, ..generous() });
+    let told = next_event(&mut events, "chain_reorg").await;
+    let slot: Slot = serde_json::from_value(told["slot"].clone()).unwrap();
+    assert!(told["depth"] == json!("2") && slot > planned, "{told}");
+    rig.net.stop().await;
+}
+
 /// Orders late blocks until the decision of the slot after one fits.
 async fn after_a_late_head(rig: &Rig, fits: impl Fn(&Decision) -> bool) -> Decision {
     for account in 1..9 {

@@ -175,6 +175,29 @@ fn a_blob_transaction_returns_with_its_sidecar_upon_a_reorg() {
 }
 
 #[test]
+fn an_authority_has_its_old_nonce_again_when_its_authorization_is_reorged_away() {
+    let e = execution(PoolConfig::default());
+    let genesis = e.genesis().hash;
+    let delegation = e.add_transaction(&set_code(0, 0, 1, 0, Address::repeat_byte(9))).unwrap();
+    assert_eq!(block(&e, vec![]).len(), 1);
+    e.add_transaction(&transfer(1, 1, Address::ZERO, 1)).unwrap();
+    let authority = || {
+        let pool = e.pool();
+        (pool.next_nonce(address(1)), pool.count())
+    };
+    assert_eq!(authority(), (2, (1, 0)));
+    let at = serde_json::from_value(attributes(e.genesis().header().timestamp + 24)).unwrap();
+    let side = e.build(genesis, &at, &Fill::Exactly(vec![]), Bytes::new()).unwrap();
+    assert!(e.import(&side.payload(), B256::repeat_byte(3), &side.block.requests).is_valid());
+    e.set_head(side.block.hash, B256::ZERO, B256::ZERO).unwrap();
+    assert!(e.pool().get(&delegation).is_some(), "the delegation waits again");
+    // Before it is included the authority's own next transaction is behind a gap.
+    assert_eq!(authority(), (0, (1, 1)));
+    assert_eq!(block(&e, vec![])[0], address(0));
+    assert_eq!(e.pool().next_nonce(address(0)), 1);
+}
+
+#[test]
 fn a_finalised_block_is_not_reorged() {
     let e = execution(PoolConfig::default());
     let genesis = e.genesis().hash;

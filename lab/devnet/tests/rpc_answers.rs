@@ -197,3 +197,96 @@ async fn a_batch_is_answered_one_by_one_with_its_errors_in_place() {
     assert_eq!(got, [Ok(json!("0x7e7e")), Err(-32601), Ok(json!("0x0"))]);
     net.server.stop().await;
 }
+
+#[tokio::test]
+async fn odd_arguments_are_refused_in_geths_words_or_taken_as_it_takes_them() {
+    let net = Net::start().await;
+    net.mine().await;
+    let (poor, rich) = (Address::repeat_byte(0x31), address(8));
+    let long = format!("0x{}", "0".repeat(66));
+    let many: Vec<B256> = (0..1001u64).map(|n| B256::from(U256::from(n))).collect();
+    let addresses: Vec<Address> = many.iter().map(|word| Address::from_word(*word)).collect();
+    let priced = json!({ "from": poor, "to": rich, "gasPrice": "0x77359400" });
+    let paying = json!({ "from": poor, "to": rich, "value": "0x1" });
+    for (method, params, words) in [
+        ("eth_feeHistory", json!(["0x1", "latest"]), "-32602: missing value for required argument 2"),
+        ("eth_feeHistory", json!(["0x1", "latest", null]), "-32602: missing value for required argument 2"),
+        ("eth_getProof", json!([rich, null, "latest"]), "-32602: missing value for required argument 1"),
+        ("eth_getProof", json!([rich, ["0xzz"], "latest"]), "-32602: invalid hex in storage key: \"0xzz\""),
+        (
+            "eth_getProof",
+            json!([rich, vec!["0x0"; 1025], "latest"]),
+            "-32602: too many storage keys requested (max 1024, got 1025)",
+        ),
+        (
+            "eth_getProof",
+            json!([rich, [long], "latest"]),
+            &format!("-32602: storage key too long (want at most 32 bytes): {long:?}"),
+        ),
+        ("eth_estimateGas", json!([priced]), "-32000: insufficient funds for transfer"),
+        (
+            "eth_estimateGas",
+            json!([paying]),
+            &format!(
+                "-32000: failed with 16777216 gas: insufficient funds for gas * price + value: address {poor} have 0 want 1"
+            ),
+        ),
+        (
+            "eth_getLogs",
+            json!([{ "address": addresses }]),
+            "-32000: exceed max addresses or topics per search position",
+        ),
+        ("eth_newFilter", json!([{ "topics": [many] }]), "-32602: invalid argument 0: exceed max topics"),
+    ] {
+        assert_eq!(net.refused(method, params.clone()).await, words, "{method} {params:.60}");
+    }
+    let none = net.ask("eth_feeHistory", json!(["0x0", "0xffffff", [9, 1]])).await;
+    assert_eq!(none, json!({ "oldestBlock": "0x0", "gasUsedRatio": null }), "of no blocks nothing is looked at");
+    assert_eq!(net.ask("eth_getLogs", json!([{ "fromBlock": "0x0", "unknown": 1 }])).await, json!([]));
+    let proof = net.ask("eth_getProof", json!([rich, ["0x00", "0X1", "2", B256::ZERO], "latest"])).await;
+    let keys: Vec<&Value> = proof["storageProof"].as_array().unwrap().iter().map(|p| &p["key"]).collect();
+    assert_eq!(keys, ["0x0", "0x1", "0x2", &B256::ZERO.to_string()]);
+    net.server.stop().await;
+}
+
+#[tokio::test]
+async fn no_safe_or_final_block_is_found_before_one_is_named_and_the_words_are_geths() {
+    let net = Net::start().await;
+    net.mine().await;
+    let (who, to) = (address(0), json!({ "to": address(1) }));
+    for tag in ["safe", "finalized"] {
+        for (method, params) in [
+            ("eth_getBlockByNumber", json!([tag, false])),
+            ("eth_getBlockReceipts", json!([tag])),
+            ("eth_getBlockTransactionCountByNumber", json!([tag])),
+            ("eth_getUncleCountByBlockNumber", json!([tag])),
+            ("eth_getUncleByBlockNumberAndIndex", json!([tag, "0x0"])),
+            ("eth_getTransactionByBlockNumberAndIndex", json!([tag, "0x0"])),
+            ("eth_getBalance", json!([who, tag])),
+            ("eth_getTransactionCount", json!([who, tag])),
+            ("eth_getProof", json!([who, [], tag])),
+            ("eth_call", json!([to, tag])),
+            ("eth_estimateGas", json!([to, tag])),
+            ("eth_simulateV1", json!([{ "blockStateCalls": [{}] }, tag])),
+            ("eth_feeHistory", json!(["0x1", tag, []])),
+            ("debug_getRawBlock", json!([tag])),
+            ("debug_traceBlockByNumber", json!([tag])),
+        ] {
+            assert_eq!(net.refused(method, params).await, format!("-32000: {tag} block not found"), "{method}");
+        }
+        let refused = net.refused("eth_getLogs", json!([{ "fromBlock": "0x0", "toBlock": tag }])).await;
+        assert_eq!(refused, format!("-32000: {tag} header not found"));
+        let refused = net.refused("debug_executionWitness", json!([tag])).await;
+        assert_eq!(refused, format!("-32000: block {{{tag} <nil> false}} not found"));
+        assert_eq!(net.ask("eth_getHeaderByNumber", json!([tag])).await, Value::Null);
+        assert_eq!(net.ask("eth_getRawTransactionByBlockNumberAndIndex", json!([tag, "0x0"])).await, json!("0x"));
+    }
+    let (head, zero) = (net.execution.head().hash, net.execution.genesis().hash);
+    net.execution.set_head(head, head, B256::ZERO).unwrap();
+    assert_eq!(net.ask("eth_getBlockByNumber", json!(["safe", false])).await["hash"], json!(head));
+    assert!(net.refused("eth_getBlockByNumber", json!(["finalized", false])).await.starts_with("-32000: finalized"));
+    net.execution.set_head(head, B256::ZERO, zero).unwrap();
+    assert_eq!(net.ask("eth_getBlockByNumber", json!(["finalized", false])).await["hash"], json!(zero));
+    assert_eq!(net.ask("eth_getBlockByNumber", json!(["safe", false])).await["hash"], json!(head));
+    net.server.stop().await;
+}

@@ -293,6 +293,72 @@ async fn traces_name_what_each_transaction_changed() {
 }
 
 #[tokio::test]
+async fn a_tracer_of_an_unknown_name_is_an_undefined_word_for_each_transaction_and_scripts_are_refused() {
+    let net = Net::start().await;
+    let hash = net.send(transfer(0, 0, Address::repeat_byte(5), 9)).await;
+    let block = net.mine().await;
+    let empty = net.mine().await;
+    let with = |name: &str| json!({ "tracer": name });
+    for name in ["noSuchTracer", "calltracer", "stateGasTracer", "_x1"] {
+        let words = format!("ReferenceError: {name} is not defined at <eval>:1:2(0)");
+        let failed = json!([{ "txHash": hash, "error": words }]);
+        assert_eq!(net.ask("debug_traceBlockByHash", json!([block, with(name)])).await, failed);
+        assert_eq!(net.ask("debug_traceBlockByNumber", json!(["0x1", with(name)])).await, failed);
+        let refused = format!("-32000: {words}");
+        assert_eq!(net.refused("debug_traceTransaction", json!([hash, with(name)])).await, refused);
+        let call = json!([{ "to": Address::ZERO }, "latest", with(name)]);
+        assert_eq!(net.refused("debug_traceCall", call).await, refused);
+        assert_eq!(net.ask("debug_traceBlockByHash", json!([empty, with(name)])).await, json!([]));
+    }
+    // geth would run these.
+    for script in ["unigramTracer", "{result: function() { return 1 }}", "1x", ""] {
+        let refused = net.refused("debug_traceBlockByHash", json!([block, with(script)])).await;
+        assert!(refused.starts_with("-32000: tracer ") && refused.contains("not supported"), "{refused}");
+    }
+    net.server.stop().await;
+}
+
+#[tokio::test]
+async fn overrides_with_unknown_names_are_taken_without_them_and_known_names_count_in_any_case() {
+    let net = Net::start().await;
+    let at = Address::repeat_byte(0x99);
+    // NUMBER and COINBASE, MSTORE each, RETURN.
+    let code = "0x436000524160205260406000f3";
+    let call = |account: Value, block: Value| json!([{ "to": at }, "latest", { at.to_string(): account }, block]);
+    let words = |number: u64, coinbase: Address| {
+        json!(Bytes::from([B256::from(U256::from(number)), coinbase.into_word()].concat()))
+    };
+    let (known, miner) = (json!({ "code": code }), Address::repeat_byte(0x77));
+    let odd = json!({ "CODE": code, "unknown": { "a": [1] } });
+    for (account, block, number, coinbase) in [
+        (known.clone(), json!({ "number": "0x5", "unknown": [1], "blockNumber": "0x9" }), 5, Address::ZERO),
+        (odd.clone(), json!({ "NUMBER": "0x6", "feerecipient": miner }), 6, miner),
+        // alloy's names; geth passes over them.
+        (known.clone(), json!({ "coinbase": miner, "random": 1, "baseFee": "no fee" }), 0, Address::ZERO),
+    ] {
+        let (request, want) = (call(account, block), words(number, coinbase));
+        assert_eq!(net.ask("eth_call", request.clone()).await, want, "{request}");
+        net.ask("eth_estimateGas", request).await;
+    }
+    let (nobody, twice) = (json!({ at.to_string(): null }), json!({ "number": "0x1", "Number": "0x2" }));
+    assert_eq!(net.ask("eth_call", json!([{ "to": at }, "latest", nobody])).await, json!("0x"));
+    assert!(net.refused("eth_call", call(known, twice)).await.starts_with("-32602: "), "which of the two counts?");
+    let block = json!({
+        "unknown": 1,
+        "blockOverrides": { "Number": "0x5", "unknown": 1 },
+        "stateOverrides": { at.to_string(): odd },
+        "calls": [{ "to": at, "unknown": 1 }],
+    });
+    let simulated = net.ask("eth_simulateV1", json!([{ "blockStateCalls": [block], "unknown": 1 }, "latest"])).await;
+    let last = simulated.as_array().unwrap().last().unwrap();
+    assert_eq!((&last["number"], &last["calls"][0]["returnData"]), (&json!("0x5"), &words(5, Address::ZERO)));
+    let options = json!({ "tracer": "callTracer", "stateOverrides": { at.to_string(): odd } });
+    let traced = net.ask("debug_traceCall", json!([{ "to": at }, "latest", options])).await;
+    assert_eq!(traced["output"], words(0, Address::ZERO));
+    net.server.stop().await;
+}
+
+#[tokio::test]
 async fn fees_are_told_as_geth_tells_them() {
     let net = Net::start().await;
     net.send(transfer(0, 0, Address::repeat_byte(5), 9)).await;

@@ -4,7 +4,7 @@
 
 mod el;
 
-use alloy_primitives::{Address, Bytes, hex};
+use alloy_primitives::{Address, Bytes, U256, hex};
 use el::{Net, transfer};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -39,9 +39,7 @@ const POST: &str = "POST / HTTP/1.1\r\ncontent-type: application/json";
 async fn code(net: &Net, body: &[u8]) -> i64 {
     let (_, answer) = exchange(net, POST, body).await;
     let text = String::from_utf8_lossy(&answer).into_owned();
-    // Nothing to answer: what came was no call.
-    let Some(start) = text.find('{') else { return 0 };
-    let end = text.rfind('}').unwrap();
+    let (Some(start), Some(end)) = (text.find('{'), text.rfind('}')) else { panic!("no error: {text:?}") };
     let value: Value = serde_json::from_str(&text[start..=end]).unwrap_or_else(|e| panic!("{e}: {text}"));
     value["error"]["code"].as_i64().unwrap_or_else(|| panic!("{text}"))
 }
@@ -71,8 +69,13 @@ async fn a_body_that_is_no_request_gets_a_code_that_says_so() {
         ("a method that is a number", br#"{"jsonrpc":"2.0","id":1,"method":7}"#.to_vec(), -32600),
         ("another version", br#"{"jsonrpc":"1.0","id":1,"method":"eth_chainId"}"#.to_vec(), -32600),
         ("a duplicate key", br#"{"jsonrpc":"2.0","id":1,"method":"a","method":"eth_chainId"}"#.to_vec(), -32600),
-        // It is read as a notification, to which nothing is answered.
-        ("two ids", br#"{"jsonrpc":"2.0","id":1,"id":2,"method":"eth_chainId"}"#.to_vec(), 0),
+        ("two ids", br#"{"jsonrpc":"2.0","id":1,"id":2,"method":"eth_chainId"}"#.to_vec(), -32600),
+        ("no id", br#"{"jsonrpc":"2.0","method":"eth_chainId"}"#.to_vec(), -32600),
+        (
+            "parameters twice",
+            br#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[],"params":[]}"#.to_vec(),
+            -32600,
+        ),
         ("an empty batch", b"[]".to_vec(), -32600),
         ("a batch of numbers", b"[1]".to_vec(), -32600),
         ("arrays without end", nested("[", "]").into_bytes(), -32600),
@@ -131,7 +134,12 @@ async fn arguments_of_the_wrong_kind_or_size_are_invalid_parameters() {
         ("eth_newFilter", "[{\"fromBlock\":-1}]".to_owned()),
         ("eth_simulateV1", "[{\"blockStateCalls\":7}]".to_owned()),
         ("eth_simulateV1", "[{\"blockStateCalls\":[{\"blockOverrides\":{\"number\":-1}}]}]".to_owned()),
-        ("eth_simulateV1", "[{\"blockStateCalls\":[{\"blockOverrides\":{\"unknown\":1}}]}]".to_owned()),
+        (
+            "eth_simulateV1",
+            "[{\"blockStateCalls\":[{\"blockOverrides\":{\"time\":\"0x9\",\"Time\":\"0x9\"}}]}]".to_owned(),
+        ),
+        ("eth_simulateV1", "[{\"blockStateCalls\":[{\"blockOverrides\":7}]}]".to_owned()),
+        ("eth_simulateV1", "[{\"blockStateCalls\":[{\"stateOverrides\":{\"0x1\":{}}}]}]".to_owned()),
         ("debug_traceBlockByHash", "[\"0x1\",{}]".to_owned()),
         ("testing_buildBlockV1", "[\"0x1\",{},[],null]".to_owned()),
         ("testing_commitBlockV1", "[7,[],null]".to_owned()),
@@ -139,6 +147,91 @@ async fn arguments_of_the_wrong_kind_or_size_are_invalid_parameters() {
     ] {
         assert_eq!(code(&net, &call(method, &params)).await, -32602, "{method} {params}");
     }
+    still_there(&net).await;
+    net.server.stop().await;
+}
+
+/// Which of the two counts would be a guess, wherever they stand and however they are written.
+#[tokio::test]
+async fn a_key_that_stands_twice_in_the_parameters_is_refused_at_any_depth() {
+    let net = Net::start().await;
+    let to = Address::repeat_byte(1);
+    for params in [
+        format!("[{{\"to\":\"{to}\",\"to\":\"{to}\"}}]"),
+        format!("[{{\"to\":\"{to}\",\"\\u0074o\":\"{to}\"}}]"),
+        format!("[{{\"to\":\"{to}\"}},\"latest\",{{\"{to}\":{{}},\"{to}\":{{}}}}]"),
+        format!("[{{\"to\":\"{to}\",\"no such field\":{{\"a\":[{{\"b\":1,\"b\":1}}]}}}}]"),
+    ] {
+        assert_eq!(code(&net, &call("eth_call", &params)).await, -32602, "{params}");
+    }
+    // Quick methods and subscriptions as well, and each call of a batch by itself.
+    assert_eq!(code(&net, &call("eth_newFilter", "[{\"address\":[],\"address\":[]}]")).await, -32602);
+    let mut socket = Socket::open(&net).await;
+    let twice = call("eth_subscribe", "[\"logs\",{\"address\":[],\"address\":[]}]");
+    assert_eq!(socket.code(1, &twice).await, Some(-32602));
+    for two_ids in [
+        &br#"{"jsonrpc":"2.0","id":1,"id":2,"method":"eth_chainId"}"#[..],
+        br#"{"jsonrpc":"2.0","method":"eth_chainId"}"#,
+    ] {
+        assert_eq!(socket.code(1, two_ids).await, Some(-32600));
+    }
+    let good = call("eth_chainId", "[]");
+    let filter = call("eth_newFilter", "[{\"address\":[],\"address\":[]}]");
+    let two_ids = &br#"{"jsonrpc":"2.0","id":1,"id":2,"method":"eth_chainId"}"#[..];
+    let batch = [b"[", &good[..], b",", &filter[..], b",", two_ids, b"]"].concat();
+    let (_, answer) = exchange(&net, POST, &batch).await;
+    let answers: Value = {
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        serde_json::from_str(&text[text.find('[').unwrap()..=text.rfind(']').unwrap()]).unwrap()
+    };
+    let of = |i: usize| answers[i]["error"]["code"].as_i64();
+    assert_eq!((&answers[0]["result"], of(1), of(2)), (&json!("0x7e7e"), Some(-32602), Some(-32600)), "{answers}");
+    // What is not ambiguous passes.
+    assert_eq!(
+        socket.code(1, &call("eth_call", &format!("[{{\"to\":\"{to}\"}},{{\"blockNumber\":\"0x0\"}}]"))).await,
+        Some(0)
+    );
+    net.server.stop().await;
+}
+
+/// Sums of what a caller gives with what the chain has: geth's codes where it has some.
+#[tokio::test]
+async fn a_simulation_that_overflows_gets_its_code_and_the_largest_that_does_not_is_run() {
+    let net = Net::start().await;
+    let (from, to) = (Address::repeat_byte(5), Address::repeat_byte(1));
+    let most = "0xffffffffffffffff";
+    let gas = |gas: &str| json!({ "from": from, "to": to, "gas": gas });
+    let at = |overrides: Value| json!({ "blockOverrides": overrides });
+    let rich = json!({ (from.to_string()): { "balance": U256::MAX } });
+    let dear = json!({ "from": from, "to": to, "gas": "0x5208", "maxFeePerGas": most });
+    let full = json!({
+        "blockOverrides": { "gasLimit": "0x5208", "baseFeePerGas": most },
+        "stateOverrides": rich,
+        "calls": [dear],
+    });
+    let six =
+        json!({ "from": from, "to": to, "blobVersionedHashes": vec![alloy_primitives::B256::with_last_byte(1); 6] });
+    let blobs = json!({ "stateOverrides": rich, "calls": vec![six; 4] });
+    let table = [
+        ("a block after the last time", json!([at(json!({ "time": most })), {}]), -38021),
+        ("a gap after the last time", json!([at(json!({ "time": most })), at(json!({ "number": "0x5" }))]), -38021),
+        ("the last time, again", json!([at(json!({ "time": most })), at(json!({ "time": most }))]), -38021),
+        ("a number of 65 bits", json!([at(json!({ "number": "0x10000000000000000" }))]), -38020),
+        ("the last number", json!([at(json!({ "number": most }))]), -38026),
+        ("gas of 64 bits after some", json!([{ "calls": [gas("0x5208"), gas(most)] }]), -38015),
+        ("a base fee of 65 bits", json!([at(json!({ "baseFeePerGas": "0x10000000000000000" }))]), -32602),
+        ("a base fee that can not grow", json!([full, {}]), -32602),
+        ("more blobs than a block has", json!([blobs]), -32000),
+    ];
+    for (what, blocks, expected) in table {
+        let ask = json!([{ "blockStateCalls": blocks, "validation": what.contains("grow") }, "latest"]);
+        let refused = net.refused("eth_simulateV1", ask).await;
+        assert!(refused.starts_with(&format!("{expected}: ")), "{what}: {refused}");
+    }
+    let last = json!([{ "blockStateCalls": [at(json!({ "time": most, "gasLimit": most })), ] }, "latest"]);
+    assert_eq!(net.ask("eth_simulateV1", last).await[0]["timestamp"], json!(most));
+    let alone = json!([{ "blockStateCalls": [full], "validation": true }, "latest"]);
+    assert_eq!(net.ask("eth_simulateV1", alone).await[0]["calls"][0]["status"], json!("0x1"));
     still_there(&net).await;
     net.server.stop().await;
 }
@@ -224,8 +317,8 @@ impl Socket {
         Self(stream)
     }
 
-    /// The code that a message gets, or nothing if the connection is closed upon it.
-    async fn code(&mut self, opcode: u8, payload: &[u8]) -> Option<i64> {
+    /// What a message is answered, or nothing if the connection is closed upon it.
+    async fn answer(&mut self, opcode: u8, payload: &[u8]) -> Option<Value> {
         let _ = self.0.write_all(&frame(opcode, payload)).await;
         let read = async {
             loop {
@@ -239,15 +332,22 @@ impl Socket {
                 self.0.read_exact(&mut body).await.ok()?;
                 match first & 0x0f {
                     8 => return None,
-                    1 | 2 => {
-                        let value: Value = serde_json::from_slice(&body).unwrap();
-                        return Some(value["error"]["code"].as_i64().unwrap_or_default());
-                    }
+                    1 | 2 => return Some(serde_json::from_slice(&body).unwrap()),
                     _ => {}
                 }
             }
         };
         tokio::time::timeout(PATIENCE, read).await.expect("an answer in time")
+    }
+
+    /// The code that a message gets, 0 for an answer without an error.
+    async fn code(&mut self, opcode: u8, payload: &[u8]) -> Option<i64> {
+        Some(self.answer(opcode, payload).await?["error"]["code"].as_i64().unwrap_or_default())
+    }
+
+    /// What `eth_unsubscribe` with these parameters is answered.
+    async fn unsubscribe(&mut self, params: &str) -> Value {
+        self.answer(1, &call("eth_unsubscribe", params)).await.expect("it is still open")
     }
 }
 
@@ -266,11 +366,27 @@ async fn bad_messages_on_a_websocket_get_the_same_codes_and_leave_it_open() {
         ("a wrong kind of filter", call("eth_subscribe", "[\"logs\",7]"), -32602),
         ("a missing argument", call("eth_subscribe", "[]"), -32602),
         ("deep parameters", deep, -32602),
-        ("an unsubscription from nothing", call("eth_getBalance", "[7]"), -32602),
     ] {
         assert_eq!(socket.code(1, &message).await, Some(expected), "{what}");
     }
     assert_eq!(socket.code(1, &good).await, Some(0), "it is still open");
+    // Nothing is ended where nothing goes by that name: geth's words, alone and in a batch.
+    let unknown = json!({ "code": -32000, "message": "subscription not found" });
+    assert_eq!(socket.unsubscribe("[\"0x7\"]").await["error"], unknown);
+    let two = [b"[", &call("eth_unsubscribe", "[\"0x7\"]")[..], b",", &good[..], b"]"].concat();
+    let both = socket.answer(1, &two).await.unwrap();
+    assert_eq!((&both[0]["error"], both[1]["result"].is_string()), (&unknown, true), "{both}");
+    for name in ["[7]", "[{}]", "[]", "[\"0x7\",1]", "{\"id\":7}"] {
+        let answer = socket.unsubscribe(name).await;
+        assert_eq!((&answer["error"]["code"], &answer["result"]), (&json!(-32602), &Value::Null), "{name}: {answer}");
+    }
+    // Of a subscription that there is, it ends this one, once, and only from its own connection.
+    let begun = socket.answer(1, &call("eth_subscribe", "[\"syncing\"]")).await.unwrap();
+    let name = format!("[{}]", begun["result"]);
+    let mut other = Socket::open(&net).await;
+    assert_eq!(other.unsubscribe(&name).await["error"], unknown, "another's: {begun}");
+    assert_eq!(socket.unsubscribe(&name).await["result"], json!(true), "{begun}");
+    assert_eq!(socket.unsubscribe(&name).await["error"], unknown, "{begun}");
     // Above the cap, and text that is no text: an error, or the end of this connection alone.
     let mut other = Socket::open(&net).await;
     let large = other.code(1, &vec![b' '; 25 << 20]).await;

@@ -245,6 +245,38 @@ async fn a_reorg_deeper_than_finality(depth: u64, config: Config) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_reorg_waits_for_the_first_slot_that_gets_a_block_and_comes_once() {
+    let net = start(fast()).await;
+    wait_for_height(&net, 4).await;
+    let mut events = net.node.chain.events();
+    let missed = order(&net, "miss", json!({ "count": 3 })).await;
+    order(&net, "reorg", json!({ "depth": 2 })).await;
+    let told = next_event(&mut events, "chain_reorg").await;
+    assert_eq!(told["depth"], json!("2"));
+    let of = |v: &Value| serde_json::from_value::<Slot>(v.clone()).unwrap();
+    let slot = of(&told["slot"]);
+    assert!(slot >= of(&missed["slot"]).saturating_add(3), "{told}: {missed}");
+    wait_for_slot(&net, slot.get() + 3).await;
+    assert_eq!(net.node.trouble.pending_reorg(), None);
+    let since = std::iter::from_fn(|| events.try_recv().ok());
+    assert!(since.into_iter().all(|e| e.topic != "chain_reorg"), "it comes once");
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_that_nobody_took_go_with_their_slot() {
+    let net = start(fast()).await;
+    let slot = next_slot(&net).saturating_add(1);
+    // Who misses a slot is not late in it.
+    order(&net, "miss", json!({ "slot": slot })).await;
+    order(&net, "late", json!({ "slot": slot, "permille": 1 })).await;
+    assert_eq!(net.node.trouble.slots_ordered(), 2);
+    wait_for_slot(&net, slot.get() + 2).await;
+    assert_eq!(net.node.trouble.slots_ordered(), 0);
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn finality_goes_on_after_an_ordered_reorg_that_had_it_stalled() {
     a_reorg_deeper_than_finality(9, quick_finality()).await;
 }

@@ -9,8 +9,9 @@
 //! |---|---|
 //! | `["panic"]` | panics |
 //! | `["hang", ms]` | keeps its thread for so long |
+//! | `["wait"]` | gives its thread back, and never answers |
 //! | `["hang-events", ms]` | the same, at each event from then on |
-//! | `["flood", n, key]` | commits under this validator's key, reads, counts and publishes n times, and answers how often it was refused; then at each of its timer's ticks |
+//! | `["flood", n, key, tx]` | commits under this validator's key with and without scopes, reads, counts, publishes and charges what nobody accepted n times, has this blob transaction checked as often by many at once where there is one, and answers how often it was refused; then at each of its timer's ticks |
 //! | `["fates"]` | answers the fates that this instance was told: `[[seq, final], …]` |
 //! | anything else | answers `"well"` |
 
@@ -37,6 +38,10 @@ pub const ALONE: &str = "lab_hostile";
 pub const AROUND: &str = "lab_around";
 /// Longest hang: a test that fails must not leave a thread that hangs for ever.
 const LONGEST: Duration = Duration::from_secs(60);
+/// Who has something checked at once in a flood: more than one module may have waiting.
+const CHECKERS: usize = 64;
+/// What one of them waits for after a refusal.
+const BETWEEN: Duration = Duration::from_millis(1);
 /// Fates that are remembered.
 const FATES: usize = 4_096;
 
@@ -77,13 +82,16 @@ impl Hostile {
             #[allow(clippy::panic)]
             Some("panic") => panic!("told to panic by the lab"),
             Some("hang") => hang(n),
+            Some("wait") => std::future::pending().await,
             Some("hang-events") => self.hang_ms.store(n, Ordering::SeqCst),
             Some("flood") => {
                 let key = told.get(2).and_then(|k| serde_json::from_value::<BlsPublicKey>(k.clone()).ok());
                 let signer = key.map_or(SignerRef::Nobody, SignerRef::Validator);
                 *self.key.lock() = signer;
                 self.flood.store(n, Ordering::SeqCst);
-                return json!(flood(cx, n, signer).await);
+                let tx = told.get(3).and_then(|tx| serde_json::from_value(tx.clone()).ok());
+                let (calls, checks) = tokio::join!(flood(cx, n, signer), flood_checks(cx, n, tx));
+                return json!(calls + checks);
             }
             Some("fates") => return json!(*self.fates.lock()),
             _ => {}
@@ -98,7 +106,11 @@ fn hang(ms: u64) {
 }
 
 fn statement(n: u64, signer: SignerRef) -> Draft {
-    let body = Custom { tag: B256::ZERO, scope: None, body: n.to_be_bytes().to_vec().into() };
+    said(n, signer, None)
+}
+
+fn said(n: u64, signer: SignerRef, scope: Option<alloy_primitives::Bytes>) -> Draft {
+    let body = Custom { tag: B256::ZERO, scope, body: n.to_be_bytes().to_vec().into() };
     Draft { signer, body: Body::Custom(body), attachments: Vec::new() }
 }
 
@@ -109,11 +121,39 @@ async fn flood(cx: &Context, n: u64, signer: SignerRef) -> u64 {
         let address = Address::from_word(B256::from(U256::from(i)));
         refused += u64::from(cx.state.account(address).await.is_err());
         refused += u64::from(cx.commit.commit(statement(i, signer)).await.is_err());
+        let scope = i.to_be_bytes().to_vec().into();
+        refused += u64::from(cx.commit.commit(said(i, signer, Some(scope))).await.is_err());
         cx.meter.count(&format!("flood {i}"), 1);
         cx.meter.charged(i, U256::MAX);
+        // An ether for a record that is another's, or for none.
+        cx.meter.charged(i, U256::from(1_000_000_000_000_000_000_u64));
         cx.publish.publish("flood", vec![b' '; 1_024].into());
     }
     refused
+}
+
+/// Has a blob transaction checked n times by each of many at once; how many checks were refused.
+async fn flood_checks(cx: &Context, n: u64, tx: Option<alloy_primitives::Bytes>) -> u64 {
+    let Some(tx) = tx else { return 0 };
+    let clock = cx.chain.clock;
+    let at = clock.timestamp(clock.slot_at(cx.clock.now_ms()));
+    let mut checkers = tokio::task::JoinSet::new();
+    for _ in 0..CHECKERS {
+        let (state, tx) = (cx.state.clone(), tx.clone());
+        checkers.spawn(async move {
+            let mut refused = 0;
+            for _ in 0..n {
+                if state.check(tx.clone(), at).await.is_err() {
+                    refused += 1;
+                    // A refusal comes at once: who asked again at once had asked n times before the first place
+                    // is free, and the flood was over.
+                    tokio::time::sleep(BETWEEN).await;
+                }
+            }
+            refused
+        });
+    }
+    checkers.join_all().await.iter().sum()
 }
 
 #[async_trait]

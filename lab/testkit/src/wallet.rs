@@ -82,6 +82,21 @@ impl Ask {
     }
 }
 
+/// Data in blobs, with their cell proofs: these take a while, and any number of transactions may carry
+/// the same.
+#[derive(Clone, Debug)]
+pub struct Blobs(BlobTransactionSidecarEip7594);
+
+impl Blobs {
+    /// `data` in as many blobs as it needs.
+    ///
+    /// # Errors
+    /// If the proofs can not be made.
+    pub fn of(data: &[u8]) -> Result<Self> {
+        SidecarBuilder::<SimpleCoder>::from_slice(data).build_7594().context("cell proofs").map(Self)
+    }
+}
+
 /// An account that signs for one chain.
 #[derive(Debug)]
 pub struct Wallet {
@@ -188,8 +203,14 @@ impl Wallet {
     /// # Errors
     /// Without an address, or if the proofs can not be made.
     pub fn blobs(&self, a: &Ask, data: &[u8], max_fee_per_blob_gas: u128) -> Result<SignedTx> {
-        let sidecar: BlobTransactionSidecarEip7594 =
-            SidecarBuilder::<SimpleCoder>::from_slice(data).build_7594().context("cell proofs")?;
+        self.carrying(a, Blobs::of(data)?, max_fee_per_blob_gas)
+    }
+
+    /// A transaction of type 3 with blobs that are made already.
+    ///
+    /// # Errors
+    /// Without an address.
+    pub fn carrying(&self, a: &Ask, Blobs(sidecar): Blobs, max_fee_per_blob_gas: u128) -> Result<SignedTx> {
         let tx = TxEip4844 {
             chain_id: self.chain_id,
             nonce: a.nonce,

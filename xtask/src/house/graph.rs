@@ -65,12 +65,23 @@ pub fn check(root: &Path, least: &Least) -> Result<Vec<String>> {
             });
         }
     }
+    let listed = std::fs::read_to_string(root.join("docs/structure.md")).context("docs/structure.md")?;
+    faults.extend(
+        folder.values().filter(|f| !has_line(&listed, f)).map(|f| format!("docs/structure.md has no line for {f}")),
+    );
     if folder.len() < least.crates || edges.len() < least.edges {
         faults.push(format!("only {} crates and {} edges were seen", folder.len(), edges.len()));
     }
     faults.extend(edges.iter().filter_map(fault));
     faults.extend(circles(&edges));
     Ok(faults)
+}
+
+/// Whether the list of folders says what lives in one.
+fn has_line(listed: &str, folder: &str) -> bool {
+    listed.lines().any(|l| {
+        l.strip_prefix(&format!("| `{folder}` | ")).is_some_and(|what| what.trim_end_matches('|').trim().len() > 3)
+    })
 }
 
 /// Whether a manifest has `workspace = true` in its `[lints]`.
@@ -183,6 +194,13 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_without_a_line_is_found() {
+        let listed = "| `crates/a` | what a does |\n| `crates/b` | |\n";
+        assert!(has_line(listed, "crates/a"));
+        assert!(!has_line(listed, "crates/b") && !has_line(listed, "crates/c"));
+    }
+
+    #[test]
     fn each_forbidden_edge_is_found() {
         for (from, to) in [
             ("crates/base/types", "crates/watch/node"),
@@ -239,7 +257,8 @@ mod tests {
         assert!(!takes_lints("[package]\nversion.workspace = true\n"));
     }
 
-    /// A workspace with these members: folder, name, what is in the manifest beside the package.
+    /// A workspace with these members and a list of its folders: folder, name, what is in the manifest beside the
+    /// package.
     fn tree(members: &[(&str, &str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         // A resolved path, as cargo gives them.
@@ -254,6 +273,9 @@ mod tests {
             let text = format!("[package]\nname = {name:?}\nversion = \"0.1.0\"\nedition = \"2024\"\n\n{more}\n");
             std::fs::write(at.join("Cargo.toml"), text).unwrap();
         }
+        let lines = members.iter().map(|(folder, name, _)| format!("| `{folder}` | lives {name} |\n"));
+        std::fs::create_dir(dir.path().join("docs")).unwrap();
+        std::fs::write(dir.path().join("docs/structure.md"), lines.collect::<String>()).unwrap();
         dir
     }
 

@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
-use syn::{Attribute, Fields, Type, UseTree, spanned::Spanned, visit::Visit};
+use syn::{Attribute, Fields, ImplItem, Item, Type, UseTree, spanned::Spanned, visit::Visit};
 use walkdir::WalkDir;
 
 /// Names of fields that hold a secret, whatever their type.
@@ -28,11 +28,14 @@ const REDACTING: [&str; 6] = ["Secret", "SecretString", "SecretBytes", "HostSecr
 const SECRET_TYPES: [&str; 2] = ["Zeroizing", "SecretKey"];
 /// A path to a secret, a flag about one and a number (a seed of the lab, which is printed) are none.
 const HARMLESS: [&str; 6] = ["PathBuf", "Option", "bool", "u64", "u32", "usize"];
+/// Endings of the names of types that wrap a secret.
+const SECRET_NAMES: [&str; 7] =
+    ["Secret", "SecretKey", "PrivateKey", "Password", "Passphrase", "Mnemonic", "AdminToken"];
 /// What a hand-written `Debug` may ask of a secret.
 const ASKABLE: [&str; 3] = ["is_some", "is_none", "is_empty"];
 /// Channels without a bound.
 const UNBOUNDED: [&str; 4] = ["unbounded_channel", "unbounded", "UnboundedSender", "UnboundedReceiver"];
-/// Longest file, in lines, before the tests at its end.
+/// Longest file, in lines, without those of its tests, wherever they stand.
 const LONGEST: usize = 400;
 /// Longest file that holds nothing but tests: one case after the other, read one at a time.
 const LONGEST_TESTS: usize = 500;
@@ -88,11 +91,11 @@ fn check_file(name: &str, text: &str) -> Result<Vec<String>> {
     let mut v = Visitor { name, in_test: is_test, showing: false, imports: imports.0, faults: Vec::new() };
     v.visit_file(&file);
     let mut faults = v.faults;
-    let before_tests = text.lines().take_while(|l| !l.starts_with("#[cfg(test)]")).count();
     let only_tests = name.contains("/tests/") || name.ends_with("tests.rs");
     let most = if only_tests { LONGEST_TESTS } else { LONGEST };
-    if before_tests > most {
-        faults.push(format!("{name}: {before_tests} lines; split it (at most {most})"));
+    let lines = text.lines().count() - if only_tests { 0 } else { TestLines::of(&file).len() };
+    if lines > most {
+        faults.push(format!("{name}: {lines} lines; split it (at most {most})"));
     }
     Ok(faults)
 }
@@ -154,6 +157,65 @@ fn for_tests(attrs: &[Attribute]) -> bool {
         }
         is_test || cfg
     })
+}
+
+/// The lines of items that are compiled for tests only, with their attributes and documentation.
+#[derive(Default)]
+struct TestLines(BTreeSet<usize>);
+
+impl TestLines {
+    fn of(file: &syn::File) -> BTreeSet<usize> {
+        let mut lines = Self::default();
+        lines.visit_file(file);
+        lines.0
+    }
+
+    /// Takes an item's lines in where it is one of tests.
+    fn takes(&mut self, attrs: &[Attribute], item: &impl Spanned) -> bool {
+        let is_test = for_tests(attrs);
+        if is_test {
+            self.0.extend(item.span().start().line..=item.span().end().line);
+        }
+        is_test
+    }
+}
+
+impl<'ast> Visit<'ast> for TestLines {
+    fn visit_item(&mut self, item: &'ast Item) {
+        if !self.takes(attributes(item), item) {
+            syn::visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_impl_item(&mut self, item: &'ast ImplItem) {
+        let attrs: &[Attribute] = match item {
+            ImplItem::Const(i) => &i.attrs,
+            ImplItem::Fn(i) => &i.attrs,
+            ImplItem::Type(i) => &i.attrs,
+            _ => &[],
+        };
+        if !self.takes(attrs, item) {
+            syn::visit::visit_impl_item(self, item);
+        }
+    }
+}
+
+fn attributes(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(i) => &i.attrs,
+        Item::Enum(i) => &i.attrs,
+        Item::Fn(i) => &i.attrs,
+        Item::Impl(i) => &i.attrs,
+        Item::Macro(i) => &i.attrs,
+        Item::Mod(i) => &i.attrs,
+        Item::Static(i) => &i.attrs,
+        Item::Struct(i) => &i.attrs,
+        Item::Trait(i) => &i.attrs,
+        Item::Type(i) => &i.attrs,
+        Item::Use(i) => &i.attrs,
+        // What tests have none of counts, whatever it is for.
+        _ => &[],
+    }
 }
 
 struct Visitor<'a> {
@@ -259,7 +321,8 @@ impl Visitor<'_> {
             let redacts = types.iter().any(|t| REDACTING.contains(&t.as_str()));
             let typed = types.iter().any(|t| SECRET_TYPES.contains(&t.as_str()));
             let harmless = types.iter().all(|t| HARMLESS.contains(&t.as_str()));
-            if (named && !redacts && !harmless) || typed {
+            let wraps = f.ident.is_none() && SECRET_NAMES.iter().any(|n| of.to_string().ends_with(n));
+            if ((named || wraps) && !redacts && !harmless) || typed {
                 self.fault(f.span().start().line, &format!("{of} derives Debug over a secret; write it by hand"));
             }
         }
@@ -309,6 +372,10 @@ mod tests {
         assert_eq!(faults("#[derive(Debug)] struct A { secret: PathBuf }"), 0);
         assert_eq!(faults("#[derive(Debug)] struct A { token: String, api_key: Vec<u8>, seed: [u8; 32] }"), 3);
         assert_eq!(faults("#[derive(Debug)] struct A { seed: u64 }"), 0);
+        assert_eq!(faults("#[derive(Debug)] struct HostSecret([u8; 32]);"), 1);
+        assert_eq!(faults("#[derive(Debug)] struct BlsSecretKey(Box<[u8]>);"), 1);
+        assert_eq!(faults("#[derive(Clone)] struct HostSecret([u8; 32]);"), 0);
+        assert_eq!(faults("#[derive(Debug)] struct Host([u8; 32]);"), 0);
     }
 
     #[test]
@@ -364,5 +431,32 @@ mod tests {
     #[test]
     fn a_file_that_grew_too_long_is_found() {
         assert_eq!(faults(&"fn f() {}\n".repeat(401).replace("fn f", "const _: () = { fn g() {} }; fn f")), 1);
+    }
+
+    #[test]
+    fn only_the_lines_of_tests_are_left_out_of_a_files_length_wherever_they_stand() {
+        let code = |lines: usize| "fn f() {}\n".repeat(lines);
+        let tests = format!("/// Many.\n#[cfg(test)]\nmod tests {{\n{}}}\n", "#[test]\nfn t() {}\n".repeat(300));
+        let import = "#[cfg(test)]\nuse a::b;\n";
+        let helper = format!("impl A {{\n#[cfg(test)]\nfn g() {{\n{}}}\n}}\n", "h();\n".repeat(70));
+        for early in [import, "#[cfg(test)]\nmod fakes;\n", &tests] {
+            assert_eq!(faults(&[early, &code(400)].concat()), 0, "{early}");
+            assert_eq!(faults(&[early, &code(401)].concat()), 1, "{early}");
+            assert_eq!(faults(&[&code(200), early, &code(200), &tests].concat()), 0, "{early}");
+            assert_eq!(faults(&[&code(200), early, &code(201), &tests].concat()), 1, "{early}");
+        }
+        // The impl's own two lines count.
+        assert_eq!(faults(&[&helper, code(398).as_str()].concat()), 0);
+        assert_eq!(faults(&[&helper, code(399).as_str()].concat()), 1);
+        let found = check_file("x.rs", &[import, &code(401)].concat()).unwrap();
+        assert_eq!(found, ["x.rs: 401 lines; split it (at most 400)"]);
+    }
+
+    #[test]
+    fn a_file_of_nothing_but_tests_may_be_longer_and_all_of_it_counts() {
+        let cases = |n: usize| "#[test] fn t() {}\n".repeat(n);
+        assert_eq!(check_file("crates/a/tests/b.rs", &cases(500)).unwrap().len(), 0);
+        assert_eq!(check_file("crates/a/tests/b.rs", &cases(501)).unwrap().len(), 1);
+        assert_eq!(check_file("crates/a/src/tests.rs", &cases(501)).unwrap().len(), 1);
     }
 }

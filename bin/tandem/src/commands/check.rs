@@ -1,8 +1,11 @@
 //! `tandem check`: what is wrong, where, and what to do; and the flags that beacon nodes need.
 
+mod engine;
+mod room;
+
 use crate::{
-    config::{Config, File, Rejection},
-    run::{chain, door},
+    config::{Config, ConfigError, File, Rejection, of_modules, of_table},
+    run::{backend, chain, door, modules},
 };
 use anyhow::{Result, bail};
 use std::{
@@ -11,51 +14,93 @@ use std::{
     path::Path,
 };
 use tandem_node::{Limits, Relay, identify};
+use tandem_types::ChainSpec;
 
 /// What one check found: what holds, or what to mend.
 type Found = std::result::Result<String, Rejection>;
 
-/// Checks configuration, keys, secrets, folders, ports, nodes and relays, prints every fault with its
-/// key, line and remedy, and fails if there was one.
+/// Checks configuration, modules, keys, secrets, folders, ports, nodes and relays, prints every fault with
+/// its key, line and remedy, and fails if there was one.
 ///
 /// # Errors
 /// If something must be mended first.
 pub async fn run(path: &Path) -> Result<()> {
-    let file = File::read(path)?;
-    println!("ok    {} is understood", path.display());
+    let file = File::read(path).map_err(unreadable)?;
+    if file.not_understood.is_empty() {
+        println!("ok    {} is understood", path.display());
+    }
     let mut found: Vec<Found> = file.config.faults().into_iter().map(Err).collect();
     found.extend(local(&file.config));
+    let mut devnet = false;
     for (i, node) in file.config.nodes.iter().enumerate() {
-        found.push(check_node(&file.config, i, node).await);
+        let checked = check_node(&file.config, i, node).await;
+        devnet |= checked.as_ref().is_ok_and(|(_, spec)| spec.devnet);
+        if i == 0 && checked.is_ok() {
+            found.extend(room::check(&file.config, node).await);
+        }
+        found.push(checked.map(|(line, _)| line));
     }
     // Own blocks are built and checked by the first node alone.
     if let Some(node) = file.config.nodes.first() {
-        found.push(check_engine(&file.config, node).await);
+        found.push(engine::check(&file.config, node).await);
     }
+    found.extend(check_modules(&file.config, devnet).await);
     for (i, relay) in file.config.blocks.relays.iter().enumerate() {
         found.push(check_relay(i, &relay.name, &relay.url).await);
     }
-    let mut faults = 0;
-    for one in found {
-        match one {
-            Ok(line) => println!("ok    {line}"),
-            Err(fault) => {
-                faults += 1;
-                println!("FAULT {}", file.place(fault));
-            }
-        }
-    }
+    let lines: Vec<String> =
+        found.iter().filter_map(|one| one.as_ref().ok()).map(|line| format!("ok    {line}")).collect();
+    let placed: Vec<ConfigError> = found.into_iter().filter_map(Result::err).map(|fault| file.place(fault)).collect();
+    let faults: Vec<&ConfigError> = file.not_understood.iter().chain(&placed).collect();
+    lines.iter().for_each(|line| println!("{line}"));
+    faults.iter().for_each(|fault| println!("FAULT {fault}"));
     print_flags(&file.config);
-    if faults > 0 {
-        bail!("{faults} to mend before `tandem run`");
+    if !faults.is_empty() {
+        bail!("{} to mend before `tandem run`", faults.len());
     }
     println!("everything is in order: tandem run --config {}", path.display());
     Ok(())
 }
 
+/// A file of which nothing but this can be told.
+fn unreadable(mut faults: Vec<ConfigError>) -> anyhow::Error {
+    if faults.len() == 1 {
+        return faults.swap_remove(0).into();
+    }
+    faults.iter().for_each(|fault| println!("FAULT {fault}"));
+    anyhow::anyhow!("{} to mend before anything else can be checked", faults.len())
+}
+
+/// Each module makes of its own table what it would make of it under `tandem run`.
+async fn check_modules(config: &Config, devnet: bool) -> Vec<Found> {
+    let faults = modules::registry(devnet).faults(&config.run).await;
+    if faults.is_empty() {
+        let on: Vec<&str> = config.run.modules.iter().filter(|(_, m)| m.enabled).map(|(id, _)| id.as_str()).collect();
+        return vec![Ok(format!("modules that take their configuration: {}", on.join(", ")))];
+    }
+    faults.iter().map(|fault| Err(of_modules(fault, &config.run))).collect()
+}
+
+/// The gateway's secrets. The admin token is made at the first start: that it is not there yet is no fault.
+fn secrets(config: &Config) -> Vec<Found> {
+    let mut gateway = backend::with_secrets(config);
+    let own = gateway.admin_token_file.as_ref() == Some(&config.paths.admin_token);
+    if own && !config.paths.admin_token.exists() {
+        gateway.admin_token_file = None;
+    }
+    let mut faults = of_table("gateway", &gateway, tandem_gateway::Config::check_secrets);
+    for fault in faults.iter_mut().filter(|f| own && f.key.starts_with("gateway.admin_token")) {
+        fault.key = "paths.admin_token".into();
+    }
+    if faults.is_empty() {
+        return vec![Ok(format!("the gateway's secrets can be read: {} API keys", gateway.api_keys.len()))];
+    }
+    faults.into_iter().map(Err).collect()
+}
+
 /// What this machine alone can tell.
 fn local(config: &Config) -> Vec<Found> {
-    vec![
+    let mut found = vec![
         match door::load_keys(config) {
             Ok(keys) => Ok(format!("{} validator keys can be loaded", keys.len())),
             Err(e) => Err(Rejection::new(
@@ -75,7 +120,9 @@ fn local(config: &Config) -> Vec<Found> {
         data_folder(&config.paths.data),
         free_port("gateway.listen", config.gateway.listen),
         free_port("builder.listen", config.builder.listen),
-    ]
+    ];
+    found.extend(secrets(config));
+    found
 }
 
 /// The data folder can be written, and it is told whether a journal is there.
@@ -107,7 +154,11 @@ fn free_port(key: &str, address: SocketAddr) -> Found {
     }
 }
 
-async fn check_node(config: &Config, i: usize, node: &crate::config::NodeConfig) -> Found {
+async fn check_node(
+    config: &Config,
+    i: usize,
+    node: &crate::config::NodeConfig,
+) -> std::result::Result<(String, ChainSpec), Rejection> {
     let fault = |key: &str, why: String, remedy: &str| Rejection::new(format!("nodes[{i}].{key}"), why, remedy);
     let (execution, beacon) = chain::connect(config, node).map_err(|e| {
         fault(
@@ -127,6 +178,9 @@ async fn check_node(config: &Config, i: usize, node: &crate::config::NodeConfig)
     chain::forks_fit(config, &spec).map_err(|e| {
         Rejection::new("state.forks", format!("{e:#}"), "give the chain's own times and blob schedule there")
     })?;
+    chain::pinned(&config.paths.data, &spec).map_err(|e| {
+        Rejection::new("paths.data", format!("{e:#}"), "one data folder belongs to one chain, for ever")
+    })?;
     let syncing = beacon.syncing().await;
     let syncing = syncing.map_err(|e| fault("beacon", e.to_string(), "look at the beacon node's own log"))?;
     if syncing.is_syncing || syncing.is_optimistic {
@@ -137,7 +191,7 @@ async fn check_node(config: &Config, i: usize, node: &crate::config::NodeConfig)
         ));
     }
     let simulated = if spec.devnet { ", a simulated devnet" } else { "" };
-    Ok(format!("nodes[{i}] chain {}{simulated}: {version} and {beacon_version}", spec.chain_id))
+    Ok((format!("nodes[{i}] chain {}{simulated}: {version} and {beacon_version}", spec.chain_id), spec))
 }
 
 async fn check_relay(i: usize, name: &str, url: &str) -> Found {
@@ -148,42 +202,6 @@ async fn check_relay(i: usize, name: &str, url: &str) -> Found {
         Ok(()) => Ok(format!("relay {name} answers")),
         Err(e) => Err(fault(e.to_string(), "mend its address, or take it out until it answers")),
     }
-}
-
-/// How own blocks can be built and checked.
-async fn check_engine(config: &Config, node: &crate::config::NodeConfig) -> Found {
-    let fault = |why: String, remedy: &str| Rejection::new("nodes[0].engine", why, remedy);
-    let reached = |e: String| fault(e, "start the execution client, or mend `engine` and `jwt`");
-    let (execution, _) = chain::connect(config, node).map_err(|e| reached(format!("{e:#}")))?;
-    let asked = execution.call::<serde_json::Value>("testing_buildBlockV1", serde_json::json!([])).await;
-    let builds = match asked {
-        Err(e) if e.is_unsupported() => false,
-        // Without parameters it is refused; that it is known is all that matters.
-        Err(tandem_node::NodeError::Rpc { .. }) | Ok(_) => true,
-        Err(e) => return Err(reached(e.to_string())),
-    };
-    let Some(engine) = chain::engine(config, node).map_err(|e| reached(format!("{e:#}")))? else {
-        return match builds {
-            true => Ok("nodes[0] has no `engine`: own blocks are offered only where the client builds them itself, on its \
-                        head. Set `engine` and `jwt` so that late heads are covered, too"
-                .into()),
-            false => Err(fault(
-                "the execution client does not have `testing_buildBlockV1`, and without its engine endpoint a block from \
-                 `eth_simulateV1` is not offered: no promise could be kept"
-                    .into(),
-                "set `engine` and `jwt`, or enable the client's `testing` namespace",
-            )),
-        };
-    };
-    // Every authenticated port must serve this method; a wrong secret is refused.
-    let have = engine.chain_id().await.map_err(|e| reached(e.to_string()))?;
-    let want = execution.chain_id().await.map_err(|e| reached(e.to_string()))?;
-    if have != want {
-        let why = format!("the engine endpoint is on chain {have}, the execution client on {want}");
-        return Err(fault(why, "let both be of one client"));
-    }
-    let how = if builds { "`testing_buildBlockV1` or `eth_simulateV1`" } else { "`eth_simulateV1`" };
-    Ok(format!("nodes[0] own blocks come from {how} and are offered after the engine endpoint's VALID"))
 }
 
 /// The flags that make a beacon node and its validator client ask this host for blocks.
@@ -239,7 +257,7 @@ mod tests {
             .replace("http://127.0.0.1:5052", "http://127.0.0.1:1");
         let path = dir.path().join("tandem.toml");
         std::fs::write(&path, text).unwrap();
-        let config = File::read(&path).unwrap().config;
+        let config = File::read(&path).map_err(|all| format!("{all:?}")).unwrap().config;
         let mut keys: Vec<String> = local(&config).into_iter().filter_map(|f| f.err()).map(|r| r.key).collect();
         keys.push(check_node(&config, 0, &config.nodes[0]).await.unwrap_err().key);
         for key in ["paths.keys", "paths.host_secret", "paths.data", "nodes[0].execution"] {
@@ -247,5 +265,60 @@ mod tests {
         }
         let said = run(&path).await.unwrap_err().to_string();
         assert!(said.contains("to mend before"), "{said}");
+    }
+
+    /// A configuration beside which there is what it names, but for what a test changes.
+    fn written(dir: &Path, edit: impl Fn(String) -> String) -> File {
+        let path = dir.join("tandem.toml");
+        std::fs::write(&path, edit(include_str!("../../../../docs/tandem.example.toml").to_owned())).unwrap();
+        File::read(&path).map_err(|all| format!("{all:?}")).unwrap()
+    }
+
+    async fn faults_of_modules(file: &File) -> Vec<String> {
+        let found = check_modules(&file.config, false).await;
+        found.into_iter().filter_map(Result::err).map(|fault| file.place(fault).to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_module_that_run_could_not_start_is_a_fault_with_its_line_and_the_nearest_known_name() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(faults_of_modules(&written(dir.path(), |text| text)).await.is_empty(), "the control");
+        let file = written(dir.path(), |text| {
+            let text = text.replace("offer_ms = 3000", "ofer_ms = 3000");
+            format!(
+                "{text}\n[run.modules.other]\nfactory = \"preconv\"\n[run.modules.off]\nfactory = \"x\"\nenabled = false\n"
+            )
+        });
+        let text = std::fs::read_to_string(dir.path().join("tandem.toml")).unwrap();
+        let line = |of: &str| 1 + text.lines().position(|l| l.starts_with(of)).unwrap();
+        let faults = faults_of_modules(&file).await;
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        let has = |fault: &str, words: &[&str]| words.iter().all(|w| fault.contains(w));
+        let key = format!("tandem.toml:{}: [run.modules.preconf.config.ofer_ms]", line("ofer_ms"));
+        assert!(faults.iter().any(|f| has(f, &[&key, "nearest known key is `offer_ms`"])), "{faults:?}");
+        let key = format!("tandem.toml:{}: [run.modules.other.factory]", line("factory = \"preconv\""));
+        assert!(faults.iter().any(|f| has(f, &[&key, "the nearest is \"preconf\""])), "{faults:?}");
+    }
+
+    #[test]
+    fn every_secret_of_the_gateway_that_run_could_not_read_is_a_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |name: &str| {
+            format!("[[gateway.api_keys]]\nname = \"{name}\"\nkey_file = \"{name}.key\"\nper_second = 1\nburst = 1\n")
+        };
+        let file = written(dir.path(), |text| format!("{text}\n{}{}{}", key("none"), key("short"), key("good")));
+        std::fs::write(dir.path().join("short.key"), "1234").unwrap();
+        std::fs::write(dir.path().join("good.key"), "0123456789abcdef").unwrap();
+        let keys = |file: &File| -> Vec<String> {
+            secrets(&file.config).into_iter().filter_map(Result::err).map(|fault| fault.key).collect()
+        };
+        assert_eq!(keys(&file), ["gateway.api_keys[0].key_file", "gateway.api_keys[1].key"]);
+        // The admin token is made at the first start; one that is there must be one.
+        std::fs::write(dir.path().join("admin-token"), "short").unwrap();
+        assert_eq!(keys(&file).last().unwrap(), "paths.admin_token");
+        let file = written(dir.path(), |text| {
+            text.replace("#: admin_token_file = \"admin-token\"", "admin_token_file = \"gone\"")
+        });
+        assert_eq!(keys(&file), ["gateway.admin_token_file"]);
     }
 }

@@ -18,8 +18,8 @@ pub fn run(args: &Journal) -> Result<()> {
         println!("{} older files hold nothing alive; the next start removes them", sum.dead);
     }
     println!(
-        "{} segments, {} records up to number {}, {} commitments alive, floor {}, no damage",
-        sum.segments, sum.records, sum.last_seq, sum.alive, sum.floor
+        "{} segments, {} records up to number {}, {} commitments alive, {} scopes of modules, floor {}, no damage",
+        sum.segments, sum.records, sum.last_seq, sum.alive, sum.scopes, sum.floor
     );
     if let Some(watermark) = sum.withheld {
         println!("nothing is promised before all slots below the watermark {watermark} are final");

@@ -1,6 +1,8 @@
 //! What each command does.
 
 pub mod check;
+#[cfg(feature = "lab")]
+mod devnet_account;
 pub mod init;
 pub mod journal;
 #[cfg(feature = "lab")]

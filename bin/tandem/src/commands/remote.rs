@@ -1,6 +1,6 @@
 //! Commands that ask a running host.
 
-use crate::cli::Remote;
+use crate::cli::{Ledger, Remote};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -58,11 +58,12 @@ pub async fn status(args: Remote) -> Result<()> {
     for m in list(&modules) {
         writeln!(
             out,
-            "module {:<16} {:<10} answered {} refused {} panics {} hangs {} restarts {}",
+            "module {:<16} {:<10} answered {} refused {} late {} panics {} hangs {} restarts {}",
             text(&m["id"]),
             text(&m["state"]),
             m["answered"],
             m["refused"],
+            m["late"],
             m["panics"],
             m["hangs"],
             m["restarts"]
@@ -72,9 +73,11 @@ pub async fn status(args: Remote) -> Result<()> {
 }
 
 /// `tandem ledger`.
-pub async fn ledger(args: Remote) -> Result<()> {
-    let report = Client::new(&args)?.send(Call::get("/api/v1/ledger")).await?;
-    if args.json {
+pub async fn ledger(args: Ledger) -> Result<()> {
+    let Ledger { remote, days } = args;
+    let path = format!("/api/v1/ledger?days={days}");
+    let report = Client::new(&remote)?.send(Call::get(&path)).await?;
+    if remote.json {
         return show(&serde_json::to_string_pretty(&report)?);
     }
     let report: tandem_ledger::Report = serde_json::from_value(report)?;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::cmp::Ordering;
-use tandem_crypto::{VerifiedPromise, bls, verify_promise};
+use tandem_crypto::{VerifiedPromise, bls, promise::commitment_roots, verify_promise};
 use tandem_node::{BeaconNode, ExecutionNode, Limits};
 use tandem_types::{
     BlsPublicKey, BlsSignature, Slot, SlotClock, constraints_api::DelegationMessage, fabric::abi, tagged,
@@ -34,6 +34,18 @@ struct PromiseFile {
     genesis_fork_version: String,
     proposer: BlsPublicKey,
     delegation: Option<Delegated>,
+    /// What follows from the rest, written out for those who read it: where it is there, it must be true.
+    #[serde(flatten)]
+    written_out: WrittenOut,
+}
+#[derive(Deserialize)]
+struct WrittenOut {
+    #[serde(default, deserialize_with = "quoted_or_plain_if_any")]
+    slot: Option<u64>,
+    tx_hash: Option<B256>,
+    request_hash: Option<B256>,
+    object_root: Option<B256>,
+    signing_root: Option<B256>,
 }
 #[derive(Deserialize)]
 struct SignedCommitment {
@@ -57,6 +69,7 @@ struct Delegated {
     #[serde(deserialize_with = "quoted_or_plain")]
     nonce: u64,
     signing_id: B256,
+    signing_root: Option<B256>,
     signature: BlsSignature,
 }
 #[derive(Deserialize)]
@@ -74,6 +87,11 @@ fn quoted_or_plain<'de, D: serde::Deserializer<'de>>(d: D) -> Result<u64, D::Err
     let v = Value::deserialize(d)?;
     let n = v.as_u64().or_else(|| v.as_str().and_then(|s| s.parse().ok()));
     n.ok_or_else(|| serde::de::Error::custom("expected a number"))
+}
+
+/// The same, where it may be missing.
+fn quoted_or_plain_if_any<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    quoted_or_plain(d).map(Some)
 }
 
 /// Checks a promise and prints what holds.
@@ -137,6 +155,7 @@ fn check_offline(file: &PromiseFile) -> Result<VerifiedPromise> {
     let body = message.body(file.chain_id).context("a key in the delegation is no point of the curve")?;
     let root = tagged::signing_root(body.object_root(), d.signing_id, d.nonce, file.chain_id, version);
     bls::verify(&d.message.proposer, root.get().as_slice(), &d.signature).context("the proposer's delegation")?;
+    is_signed("delegation.signing_root", d.signing_root, root.get())?;
     let signed = abi::SignedCommitment {
         commitment: abi::Commitment {
             commitmentType: file.commitment.commitment.commitment_type,
@@ -157,7 +176,22 @@ fn check_offline(file: &PromiseFile) -> Result<VerifiedPromise> {
             verified.slot
         );
     }
+    let (object_root, _) = commitment_roots(&signed, file.chain_id, version);
+    let said = &file.written_out;
+    is_signed("slot", said.slot, verified.slot.get())?;
+    is_signed("tx_hash", said.tx_hash, verified.tx.facts.hash)?;
+    is_signed("request_hash", said.request_hash, verified.request_hash)?;
+    is_signed("object_root", said.object_root, object_root)?;
+    is_signed("signing_root", said.signing_root, verified.signing_root.get())?;
     Ok(verified)
+}
+
+/// What the file writes out beside what is signed must be the same.
+fn is_signed<T: PartialEq + std::fmt::Display>(field: &str, said: Option<T>, signed: T) -> Result<()> {
+    match said {
+        Some(said) if said != signed => bail!("{field} is {said} in the file, and {signed} in what is signed"),
+        _ => Ok(()),
+    }
 }
 
 async fn check_proposer(url: &str, slot: Slot, proposer: BlsPublicKey) -> Result<()> {

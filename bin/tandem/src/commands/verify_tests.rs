@@ -33,6 +33,7 @@ fn promise() -> Value {
     let root = tagged::signing_root(body.object_root(), signing_id, 0, CHAIN, FORK);
     let delegation = json!({
         "message": message, "nonce": 0, "signing_id": signing_id, "signature": validator.sign(root.get()),
+        "signing_root": root.get(),
     });
     let payload = fabric::inclusion_payload(SLOT, &transaction());
     let mut signed = abi::SignedCommitment {
@@ -46,7 +47,7 @@ fn promise() -> Value {
         signingId: B256::repeat_byte(5),
         signature: Bytes::new(),
     };
-    let (_, root) = tandem_crypto::promise::commitment_roots(&signed, CHAIN, FORK);
+    let (object_root, root) = tandem_crypto::promise::commitment_roots(&signed, CHAIN, FORK);
     signed.signature = committer.sign(root.get()).to_vec().into();
     json!({
         "commitment": {
@@ -66,6 +67,11 @@ fn promise() -> Value {
         "genesis_fork_version": hex::encode_prefixed(FORK),
         "proposer": key.proposer,
         "delegation": delegation,
+        "slot": SLOT,
+        "tx_hash": tandem_crypto::tx::decode(&transaction()).unwrap().facts.hash,
+        "request_hash": signed.commitment.requestHash,
+        "object_root": object_root,
+        "signing_root": root.get(),
     })
 }
 
@@ -111,6 +117,32 @@ fn every_change_to_a_whole_promise_is_found() {
         *changed.pointer_mut(at).unwrap() = to.clone();
         assert!(check(&changed).is_err(), "{at} = {to} was not found");
     }
+}
+
+#[test]
+fn what_a_file_writes_out_beside_what_is_signed_is_compared_with_it_and_named() {
+    for (at, to) in [
+        ("slot", json!(SLOT + 1)),
+        ("slot", json!("8")),
+        ("tx_hash", json!(B256::ZERO)),
+        ("request_hash", json!(B256::ZERO)),
+        ("object_root", json!(B256::ZERO)),
+        ("signing_root", json!(B256::ZERO)),
+        ("delegation/signing_root", json!(B256::ZERO)),
+    ] {
+        let mut changed = promise();
+        let field = changed.pointer_mut(&format!("/{at}")).unwrap();
+        *field = to.clone();
+        let why = check(&changed).unwrap_err().to_string();
+        assert!(why.starts_with(&format!("{} is ", at.replace('/', "."))) && why.contains("signed"), "{at}: {why}");
+        let (rest, name) = at.rsplit_once('/').unwrap_or(("", at));
+        let rest = if rest.is_empty() { String::new() } else { format!("/{rest}") };
+        changed.pointer_mut(&rest).unwrap().as_object_mut().unwrap().remove(name);
+        assert!(check(&changed).is_ok(), "without {at} it is the same promise");
+    }
+    let mut quoted = promise();
+    quoted["slot"] = json!(SLOT.to_string());
+    assert!(check(&quoted).is_ok());
 }
 
 #[test]

@@ -2,8 +2,11 @@
 //!
 //! Paths are relative to the file's folder. Unknown keys are errors that name the nearest known one.
 
+mod faults;
 mod load;
+mod shape;
 
+pub use faults::{of_modules, of_table};
 pub use load::{ConfigError, Rejection};
 
 use serde::Deserialize;
@@ -36,6 +39,24 @@ pub struct Config {
     pub ledger: tandem_ledger::Config,
     /// HTTP for requesters, operators and people.
     pub gateway: tandem_gateway::Config,
+    /// How the process ends.
+    pub stop: Stop,
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stop {
+    /// Milliseconds. At the first SIGTERM or Ctrl-C nothing new is promised, and promised slots that begin
+    /// within this time are kept before the process ends. DEFAULT: 60,000, so that it ends before systemd
+    /// loses patience (`TimeoutStopSec`, 90 s).
+    pub waits_ms: u64,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { waits_ms: 60_000 }
+    }
 }
 
 /// A pair of the operator's nodes.
@@ -98,10 +119,21 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], with key, line and remedy.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let file = File::read(path)?;
-        match file.config.faults().into_iter().next() {
-            Some(first) => Err(file.place(first)),
+        let mut file = File::read(path).map_err(|mut all| all.swap_remove(0))?;
+        let first = file.config.faults().into_iter().next().map(|fault| file.place(fault));
+        match file.not_understood.drain(..).next().or(first) {
+            Some(first) => Err(first),
             None => Ok(file.config),
+        }
+    }
+
+    /// Paths are relative to the file's folder.
+    fn resolve(&mut self, dir: &Path) {
+        self.paths.under(dir);
+        let own = self.nodes.iter_mut().filter_map(|n| n.jwt.as_mut());
+        let keys = self.gateway.api_keys.iter_mut().filter_map(|k| k.key_file.as_mut());
+        for path in own.chain(keys).chain(&mut self.gateway.admin_token_file) {
+            *path = dir.join(&*path);
         }
     }
 
@@ -115,18 +147,15 @@ impl Config {
                 "add [[nodes]] with `execution` and `beacon`, the addresses of your own clients",
             ));
         }
-        let tables = [
-            ("limits", self.limits.validate()),
-            ("state", self.state.validate().map_err(|e| e.to_string())),
-            ("feed", self.feed.validate().map_err(|e| e.to_string())),
-            ("journal", self.journal.validate().map_err(|e| e.to_string())),
-            ("run", self.run.validate().map_err(|e| e.to_string())),
-            ("blocks", self.blocks.validate().map_err(|e| e.to_string())),
-            ("builder", self.builder.validate().map_err(|e| e.to_string())),
-            ("ledger", self.ledger.validate().map_err(|e| e.to_string())),
-            ("gateway", self.gateway.validate().map_err(|e| e.to_string())),
-        ];
-        faults.extend(tables.into_iter().filter_map(|(table, r)| r.err().map(|why| rejection(table, &why))));
+        faults.extend(of_table("limits", &self.limits, tandem_node::Limits::validate));
+        faults.extend(of_table("state", &self.state, tandem_state::Config::validate));
+        faults.extend(of_table("feed", &self.feed, tandem_feed::Config::validate));
+        faults.extend(of_table("journal", &self.journal, tandem_journal::JournalConfig::validate));
+        faults.extend(self.run.faults().iter().map(|why| faults::rejection("run", why)));
+        faults.extend(of_table("blocks", &self.blocks, tandem_blocks::Config::validate));
+        faults.extend(of_table("builder", &self.builder, tandem_builder::Config::validate));
+        faults.extend(of_table("ledger", &self.ledger, tandem_ledger::Config::validate));
+        faults.extend(of_table("gateway", &self.gateway, tandem_gateway::Config::validate));
         faults
     }
 }
@@ -136,23 +165,24 @@ impl Config {
 pub struct File {
     path: PathBuf,
     text: String,
-    /// What it says, its paths resolved; not checked yet.
+    /// What it says but for what is not understood, its paths resolved; not checked yet.
     pub config: Config,
+    /// Keys and values that are not understood.
+    pub not_understood: Vec<ConfigError>,
 }
 
 impl File {
     /// Reads a file and resolves its paths; values are not checked against each other yet.
     ///
     /// # Errors
-    /// [`ConfigError`] if the file or a key of it is not understood.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let (mut config, text) = load::read::<Config>(path)?;
-        let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        config.paths.under(dir);
-        for node in &mut config.nodes {
-            node.jwt = node.jwt.take().map(|p| dir.join(p));
-        }
-        Ok(Self { path: path.into(), text, config })
+    /// One [`ConfigError`] or more, if the file is not to be had, is no TOML, or lacks a key that must be
+    /// there: then its values can not be looked at.
+    pub fn read(path: &Path) -> Result<Self, Vec<ConfigError>> {
+        let text = load::read(path).map_err(|e| vec![e])?;
+        let (config, not_understood) = load::parse::<Config>(path, &text);
+        let Some(mut config) = config else { return Err(not_understood) };
+        config.resolve(path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+        Ok(Self { path: path.into(), text, config, not_understood })
     }
 
     /// A fault with its file and line.
@@ -161,17 +191,11 @@ impl File {
     }
 }
 
-/// What a table's own check said, with the key that it names in front, as `key: why` or `key why`.
-fn rejection(table: &str, why: &str) -> Rejection {
-    let why = why.strip_prefix(table).and_then(|w| w.strip_prefix('.')).unwrap_or(why);
-    let end = why.find([':', ' ']).unwrap_or(why.len());
-    let (key, rest) = why.split_at(end);
-    let is_key = key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.[]".contains(c));
-    let rest = rest.trim_start_matches(':').trim();
-    if is_key && !rest.is_empty() {
-        Rejection::new(format!("{table}.{key}"), "this value does not work", format!("{key}: {rest}"))
-    } else {
-        Rejection::new(table, why, "docs/tandem.example.toml has every key with its default")
+/// Why a host can not start its modules, with the line of the file that it was read from.
+pub fn with_its_line(path: &Path, fault: &tandem_host::HostError) -> anyhow::Error {
+    match File::read(path) {
+        Ok(file) => file.place(of_modules(fault, &file.config.run)).into(),
+        Err(_) => anyhow::Error::msg(fault.to_string()),
     }
 }
 

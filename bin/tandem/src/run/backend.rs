@@ -1,13 +1,21 @@
 //! The house as the gateway sees it.
 
-use super::{now_ms, views::Shared};
+use super::{
+    now_ms,
+    views::Shared,
+    wallets::{self, Wallets},
+};
 use crate::config::Config;
 use alloy_primitives::B256;
 use anyhow::Result;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Deserialize;
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tandem_gateway::{
     AdminToken, Backend, Gateway, NodeError, Order, Running,
     backend::Newest,
@@ -18,21 +26,34 @@ use tandem_ledger::Report;
 use tandem_module::{Refusal, Reply, Request};
 use tandem_types::{ModuleId, Slot};
 
+/// The gateway's settings with the file of the admin token, where none is named for it.
+pub fn with_secrets(config: &Config) -> tandem_gateway::Config {
+    let mut gateway = config.gateway.clone();
+    if gateway.admin_token_file.is_none() && gateway.admin_token_env.is_none() {
+        gateway.admin_token_file = Some(config.paths.admin_token.clone());
+    }
+    gateway
+}
+
 /// Starts the gateway.
 ///
 /// # Errors
 /// If its address can not be had, or a secret not be read.
 pub async fn serve(config: &Config, shared: Arc<Shared>) -> Result<Running> {
-    let mut gateway = config.gateway.clone();
-    if gateway.admin_token_file.is_none() && gateway.admin_token_env.is_none() {
-        if !config.paths.admin_token.exists() {
-            AdminToken::create_file(&config.paths.admin_token)?;
-        }
-        gateway.admin_token_file = Some(config.paths.admin_token.clone());
+    let gateway = with_secrets(config);
+    if gateway.admin_token_file.as_ref() == Some(&config.paths.admin_token) {
+        // One that is there is left alone.
+        AdminToken::create_file(&config.paths.admin_token)?;
     }
     let in_force = InForce { run: config.run.clone(), switched: BTreeMap::new() };
     let orders = Orders { shared: Arc::clone(&shared), in_force: tokio::sync::Mutex::new(in_force) };
-    let house = Arc::new(House { shared: Arc::clone(&shared), orders: Arc::new(orders) });
+    let node_bytes = gateway.limits.answer_bytes;
+    let house = Arc::new(House {
+        shared: Arc::clone(&shared),
+        orders: Arc::new(orders),
+        node_bytes,
+        wallets: Wallets::default(),
+    });
     let (events, metrics, registry) = (shared.events.clone(), shared.metrics.clone(), shared.registry.clone());
     Ok(Gateway::new(gateway, house, events, metrics, registry)?.serve().await?)
 }
@@ -40,6 +61,9 @@ pub async fn serve(config: &Config, shared: Arc<Shared>) -> Result<Running> {
 struct House {
     shared: Arc<Shared>,
     orders: Arc<Orders>,
+    /// Bytes of a forwarded call's answer.
+    node_bytes: usize,
+    wallets: Wallets,
 }
 
 #[derive(Deserialize)]
@@ -53,38 +77,30 @@ struct Commitment {
 }
 
 impl House {
-    /// Notes how long a promise took, by the hash in its answer.
-    fn note(&self, method: &str, reply: &Reply, since: Instant) {
+    /// Notes how long a promise took and whose it is, by the hash in its answer.
+    fn note(&self, (caller, method): (&str, &str), reply: &Reply, arrived_ms: u64, since: Instant) {
         let Reply::Json(json) = reply else { return };
         let hash = match method {
             "commitmentRequest" => serde_json::from_slice::<Answered>(json).ok().map(|a| a.commitment.request_hash),
             "eth_sendRawTransaction" => serde_json::from_slice(json).ok(),
             _ => None,
         };
-        if let Some(seq) = hash.and_then(|h| self.shared.seq_of(h)) {
-            self.shared.took(seq, u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
+        if let Some(record) = hash.and_then(|h| self.shared.record_of(h)) {
+            self.shared.took(&record, arrived_ms, u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
+            if let Some((promise, facts)) = record.promise() {
+                self.wallets.asked(caller, facts.hash, promise.private);
+            }
         }
     }
-}
 
-#[async_trait]
-impl Backend for House {
-    fn serves(&self, method: &str) -> bool {
-        self.shared.host.answers(method).is_some()
-    }
-    async fn request(&self, request: Request) -> Result<Reply, Refusal> {
-        let since = Instant::now();
-        let method = request.method.clone();
-        let reply = self.shared.host.request(&method, request).await?;
-        self.note(&method, &reply, since);
-        Ok(reply)
-    }
-    async fn node(&self, method: &str, params: Bytes, deadline: Instant) -> Result<Bytes, NodeError> {
-        let within = deadline.saturating_duration_since(Instant::now());
-        let text = String::from_utf8_lossy(&params).into_owned();
+    /// Asks the node, and answers with what it said.
+    async fn forward(&self, method: &str, params: &Bytes, within: Duration) -> Result<Bytes, NodeError> {
+        let text = String::from_utf8_lossy(params).into_owned();
         let params =
             serde_json::value::RawValue::from_string(text).map_err(|e| NodeError::Unavailable(e.to_string()))?;
-        let answer = self.shared.node.within(within).rpc().forward(method, &params).await;
+        let node = self.shared.node.within(within);
+        let rpc = node.rpc().over(node.rpc().http().capped(self.node_bytes));
+        let answer = rpc.forward(method, &params).await;
         answer.map(|raw| Bytes::copy_from_slice(raw.get().as_bytes())).map_err(|e| match e {
             tandem_node::NodeError::Rpc { error, .. } => {
                 NodeError::Rpc { code: error.code, message: error.message, data: error.data }
@@ -95,6 +111,57 @@ impl Backend for House {
                 NodeError::Unavailable(other.name().into())
             }
         })
+    }
+
+    /// What a promise of a plain transfer costs now, where a module says so. In half of the time: a module that
+    /// is slow does not cost the node's own answer.
+    async fn fees(&self, caller: &str, within: Duration) -> Option<wallets::Fees> {
+        const METHOD: &str = "tandem_fees";
+        self.shared.host.answers(METHOD)?;
+        let within = within / 2;
+        let deadline_ms = now_ms().saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        let params = Bytes::from_static(b"[]");
+        let request = Request { method: METHOD.into(), params, caller: caller.into(), deadline_ms };
+        let asked = tokio::time::timeout(within, self.shared.host.request(METHOD, request)).await;
+        match asked.ok()?.ok()? {
+            Reply::Json(told) => serde_json::from_slice(&told).ok(),
+            Reply::Subscribe(_) => None,
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for House {
+    fn serves(&self, method: &str) -> bool {
+        self.shared.host.answers(method).is_some()
+    }
+    async fn request(&self, request: Request) -> Result<Reply, Refusal> {
+        let (arrived_ms, since) = (now_ms(), Instant::now());
+        let (method, caller) = (request.method.clone(), request.caller.clone());
+        let module = self.shared.host.answers(&method);
+        let reply = self.shared.host.request(&method, request).await?;
+        self.note((&caller, &method), &reply, arrived_ms, since);
+        Ok(match (reply, module) {
+            // A module names its own channel; who listens must say whose it is.
+            (Reply::Subscribe(channel), Some(module)) => Reply::Subscribe(format!("{module}/{channel}")),
+            (reply, _) => reply,
+        })
+    }
+    fn publishes(&self, module: &ModuleId, channel: &str) -> bool {
+        self.shared.host.may_publish(module, channel)
+    }
+    async fn node(&self, caller: &str, method: &str, params: Bytes, deadline: Instant) -> Result<Bytes, NodeError> {
+        let within = deadline.saturating_duration_since(Instant::now());
+        if wallets::is_of_fees(method) {
+            let (answer, fees) = tokio::join!(self.forward(method, &params, within), self.fees(caller, within));
+            let answer = answer?;
+            return Ok(fees.and_then(|fees| wallets::raised(method, &answer, &fees)).unwrap_or(answer));
+        }
+        let answer = self.forward(method, &params, within).await?;
+        // After the node's answer: what a block took meanwhile is counted by one of the two.
+        let promised =
+            wallets::next_of(method, &params).map(|sender| self.wallets.own(caller, self.shared.slots.pledged(sender)));
+        Ok(promised.and_then(|promised| wallets::next_nonce(&answer, &promised)).unwrap_or(answer))
     }
     fn health(&self) -> Health {
         self.shared.health()

@@ -11,20 +11,24 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tandem_blocks::{Blocks, FateEvent, opening::Served};
+use tandem_blocks::{Blocks, FateEvent, Holds, opening::Served};
 use tandem_feed::Feed;
 use tandem_journal::{Journal, Recorded};
-use tandem_ledger::{Entry, Forgone, Ledger, LedgerError, OwnBlock, Settlement, effective_tip};
+use tandem_ledger::{Entry, Forgone, Ledger, LedgerError, OwnBlock, Price, Prices, Settlement, effective_tip};
 use tandem_module::Slots;
 use tandem_types::{BlockId, ChainSpec, Fate, ModuleId, SlotKey, Wei};
 use tokio::sync::Notify;
 
+/// The books among the journal's readers.
+pub const READER: &str = "books";
 /// Records that are read at once.
 const PAGE: usize = 4_096;
 /// After this what could not be booked is tried again, whether or not something new is final.
 const RETRY: Duration = Duration::from_secs(30);
+/// How often is looked whether the ledger's file was opened anew.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What the books ask of blocks and the chain.
 #[async_trait]
@@ -99,6 +103,7 @@ impl Books {
 
     /// Books what is final, now and whenever there is more, until it is dropped.
     pub async fn keep(self: Arc<Self>) {
+        let mut reopened = self.ledger.reopened();
         loop {
             let left = match self.reconcile().await {
                 Ok(left) => left,
@@ -111,14 +116,37 @@ impl Books {
             if self.missed.swap(false, Ordering::SeqCst) {
                 self.catch_up().await;
             }
-            let news = self.news.notified();
-            if left > 0 {
-                // Nothing new within that time is a reason to try again, too.
-                let _ = tokio::time::timeout(RETRY, news).await;
-            } else {
-                news.await;
+            self.rest(left > 0, reopened).await;
+            let now = self.ledger.reopened();
+            if now != reopened {
+                tracing::warn!("the ledger's file was opened anew: what it lost is booked again");
+                self.book_again();
+                reopened = now;
             }
         }
+    }
+
+    /// Waits for news, for a ledger whose file was opened anew, or until what is left is tried again.
+    async fn rest(&self, is_left: bool, reopened: u64) {
+        let (begin, news) = (Instant::now(), self.news.notified());
+        let mut news = std::pin::pin!(news);
+        loop {
+            // Nothing new within that time is a reason to try again, too.
+            let is_due = is_left && begin.elapsed() >= RETRY;
+            if is_due || self.ledger.reopened() != reopened {
+                return;
+            }
+            tokio::select! {
+                () = &mut news => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// What was not synced is gone. Charges and final fates are read from the journal as always.
+    fn book_again(&self) {
+        self.forgone.lock().clear();
+        self.missed.store(true, Ordering::SeqCst);
     }
 
     /// There is more to read from the journal.
@@ -144,13 +172,15 @@ impl Books {
         }
     }
 
-    /// A fate was told. A final one is read from the journal, with all others.
+    /// A fate was told. A final one is read from the journal, with all others. Of one that holds no more
+    /// the tip is taken back; its count stays until there is another.
     pub async fn told(&self, e: &FateEvent) {
-        if e.is_final {
-            return self.wake();
-        }
-        if let Some(record) = self.journal.by_seq(e.seq) {
-            self.provisional(&record, e.fate.clone()).await;
+        let record = self.journal.by_seq(e.seq);
+        match (e.holds, record) {
+            (Holds::Finally, _) => self.wake(),
+            (Holds::Provisionally, Some(record)) => self.provisional(&record, e.fate.clone()).await,
+            (Holds::NoMore, Some(record)) => self.book_soon(&record, e.fate.clone(), None),
+            (_, None) => {}
         }
     }
 
@@ -162,6 +192,10 @@ impl Books {
             }
             _ => None,
         };
+        self.book_soon(record, fate, own);
+    }
+
+    fn book_soon(&self, record: &Recorded, fate: Fate, own: Option<OwnBlock>) {
         let Some(settlement) = self.settlement(record, fate, own, false) else { return };
         if let Err(error) = self.ledger.settle_soon(settlement) {
             tracing::error!(%error, seq = record.seq(), "a fate was not booked");
@@ -175,11 +209,12 @@ impl Books {
     /// The ledger's.
     pub async fn reconcile(self: &Arc<Self>) -> Result<usize, LedgerError> {
         let books = Arc::clone(self);
-        let (floor, new) = blocking(move || {
+        let (upto, floor, new) = blocking(move || {
+            let upto = books.journal.durable_seq();
             books.replay_charges()?;
             // Read before the fates are: below it all are settled.
             let floor = books.journal.floor();
-            Ok((floor, books.unbooked()?))
+            Ok((upto, floor, books.unbooked()?))
         })
         .await?;
         let (mut settlements, mut left) = (Vec::new(), 0);
@@ -203,6 +238,9 @@ impl Books {
         blocking(move || {
             let below = if left == 0 { floor } else { books.ledger.settled_below()? };
             let booked = books.ledger.reconcile(&settlements, below)?;
+            if left == 0 {
+                books.journal.read_by(READER, upto);
+            }
             if booked > 0 {
                 tracing::debug!(booked, %below, "final fates are booked");
             }
@@ -289,6 +327,17 @@ impl Books {
         let (slot, at_ms) = (served.slot, self.chain.clock.start_ms(served.slot));
         let weights = gas.into_iter().collect();
         Some((key, Forgone { seal_seq, slot, at_ms, wei, weights, is_final }))
+    }
+}
+
+/// The journal's records, as charges must have them.
+pub struct JournalPrices(pub Journal);
+
+impl Prices for JournalPrices {
+    fn price(&self, module: &ModuleId, seq: u64) -> Option<Price> {
+        let record = self.0.by_seq(seq).filter(|r| r.module() == module)?;
+        let (promise, _) = record.promise()?;
+        Some(Price { slot: Some(promise.key.slot), at_ms: record.recorded_ms(), wei: promise.price })
     }
 }
 

@@ -11,10 +11,10 @@ use super::{
 };
 use crate::config::{Config, NodeConfig};
 use anyhow::{Context, Result, anyhow, bail};
-use std::{sync::Arc, time::Duration};
-use tandem_blocks::{Blocks, Deps, adapters, own_block::Validator};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tandem_blocks::{Blocks, Deps, adapters, checked::CheckedBlocks, own_block::Validator};
 use tandem_builder::BuilderServer;
-use tandem_feed::Feed;
+use tandem_feed::{Feed, FeedError};
 use tandem_node::BeaconNode;
 use tandem_state::{ChainState, Rpc};
 use tandem_types::ChainSpec;
@@ -98,6 +98,8 @@ type Opened = (Blocks, Feed, BuilderServer);
 const ACCOUNTS: usize = 2_048;
 
 async fn open(config: &Config, spec: ChainSpec, door: &Doorway) -> Result<Opened> {
+    // Beside the rest of the start: the first blob request would wait for it.
+    tokio::task::spawn_blocking(tandem_crypto::kzg::warm_up);
     let pairs = config.nodes.iter().map(|n| chain::connect(config, n)).collect::<Result<Vec<_>>>()?;
     let beacon: Vec<BeaconNode> = pairs.iter().map(|(_, b)| b.clone()).collect();
     let (Some((first, _)), Some(node)) = (pairs.first(), config.nodes.first()) else {
@@ -105,27 +107,55 @@ async fn open(config: &Config, spec: ChainSpec, door: &Doorway) -> Result<Opened
     };
     let rpc: Arc<dyn Rpc> = Arc::new(first.rpc().clone());
     let own = tandem_state::Config { accounts: ACCOUNTS, ..config.state.clone() };
-    let record = Some(config.paths.data.join("feed.json"));
-    let feed = Feed::start(beacon.clone(), first.clone(), spec, config.feed, record)?;
+    let follow = |record| Feed::start(beacon.clone(), first.clone(), spec, config.feed, record);
+    let (feed, unread) = followed(config.paths.data.join("feed.json"), follow)?;
     let deps = Deps {
         chain: spec,
+        forks: config.state.forks.clone(),
         clock: Arc::new(SystemClock),
         door: door.house.clone(),
         bid_key: door.bid_key.clone(),
         validator: validator(config, node)?,
         accounts: Arc::new(ChainState::new(rpc.clone(), spec.chain_id, own)),
+        reader: Arc::new(CheckedBlocks::new(rpc.clone(), spec.clock)),
         rpc,
         beacons: beacons(config, &beacon),
         relays: relays(config)?,
         dir: config.paths.data.join("blocks"),
     };
     let blocks = Blocks::start(deps, config.blocks.clone()).await?;
-    beacon.iter().for_each(|b| blocks.follow_attributes(b.clone()));
+    if let Some(why) = unread
+        && let Err(error) = blocks.stop_promising(&why)
+    {
+        tracing::error!(%error, "the stop could not be written; it holds until a restart");
+    }
+    beacon.iter().enumerate().for_each(|(i, b)| blocks.follow_attributes(i, b.clone()));
     blocks.follow_feed(feed.clone());
     let signer = Arc::clone(&door.signer);
     let served: tandem_builder::Served = Arc::new(move |key| signer.serves(key));
     let builder = BuilderServer::start(config.builder.clone(), Arc::new(blocks.clone()), served)?;
     Ok((blocks, feed, builder))
+}
+
+/// The feed, and where its record of finality can not be read why nothing is promised: whatever a node calls final
+/// next is believed. What was promised is kept all the same, so the damaged record is set aside, and nothing ends.
+fn followed(
+    record: PathBuf,
+    follow: impl Fn(Option<PathBuf>) -> Result<Feed, FeedError>,
+) -> Result<(Feed, Option<String>)> {
+    let damaged = match follow(Some(record.clone())) {
+        Err(FeedError::Record(why)) => why,
+        feed => return Ok((feed?, None)),
+    };
+    tracing::error!(why = damaged, "the record of finality can not be read; it is set aside, and promising stops");
+    let aside = std::fs::rename(&record, record.with_extension("damaged"));
+    let feed = follow(aside.is_ok().then_some(record))?;
+    Ok((
+        feed,
+        Some(format!(
+            "the record of what was final can not be read ({damaged}): look whether the node's chain is the right one"
+        )),
+    ))
 }
 
 fn validator(config: &Config, node: &NodeConfig) -> Result<Option<Arc<dyn Validator>>> {

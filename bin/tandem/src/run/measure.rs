@@ -45,6 +45,8 @@ impl Measured {
     fn journal(&self, to: &mut Out<'_>) -> fmt::Result {
         let h = self.journal.health();
         to.gauge("tandem_journal_records", "Records that are remembered", h.records)?;
+        to.gauge("tandem_journal_scopes", "Scopes that modules hold, each for ever", h.scopes)?;
+        to.gauge("tandem_journal_segments", "Segment files", h.segments)?;
         to.gauge("tandem_journal_bytes", "Bytes of the journal's segments", h.bytes)?;
         to.gauge("tandem_journal_pending", "Records that wait for a sync", h.pending)?;
         to.gauge("tandem_journal_halted", "Whether nothing is signed until a restart: 1 or 0", u64::from(h.halted))?;
@@ -59,6 +61,13 @@ impl Measured {
     fn ledger(&self, to: &mut Out<'_>) -> fmt::Result {
         let help = "Charges that found the buffer full, and were booked from the journal";
         to.counter("tandem_ledger_overflowed", help, self.ledger.overflowed())?;
+        let refused = self.ledger.refused();
+        let rows = refused.iter().map(|(module, n)| (vec![("module", module.as_str())], *n));
+        to.counters(
+            "tandem_ledger_refused_charges",
+            "Charges without such a record of the module's, not booked",
+            rows,
+        )?;
         let failing = u64::from(self.ledger.fault().is_some());
         to.gauge("tandem_ledger_failing", "Whether the last write failed: 1 or 0", failing)?;
         let counters = self.ledger.counters();
@@ -97,7 +106,6 @@ impl Measured {
         };
         each("tandem_module_events", "Events handled", |m| m.events)?;
         each("tandem_module_event_faults", "Events that it failed at, and that came again", |m| m.faults)?;
-        each("tandem_module_late", "Requests that it did not answer in time", |m| m.late)?;
         each("tandem_module_missed_moments", "Moments that it was too slow for", |m| m.missed_moments)?;
         each("tandem_module_turned_away", "Requests that the host turned away", |m| m.turned_away)?;
         each("tandem_module_over_rate", "Commitments that its rate refused", |m| m.over_rate)?;

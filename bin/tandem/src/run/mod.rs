@@ -3,19 +3,26 @@
 //! Two runtimes: what keeps promises (feed, blocks, the Builder API) runs on threads of its own, so that
 //! no flood at the gateway and no module can delay it.
 
-mod backend;
+pub mod backend;
 mod books;
 pub mod chain;
 pub mod door;
 mod keeper;
 mod measure;
-mod modules;
+pub mod modules;
 mod pumps;
+mod stop;
+mod upper;
 mod views;
+mod wallets;
 
 use crate::{cli, config::Config};
 use anyhow::{Context, Result};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use stop::Stop;
 use tokio::sync::watch;
 
 /// Time, by the system.
@@ -48,10 +55,10 @@ pub fn run(args: cli::Run) -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let (stop, stopped) = watch::channel(false);
-        tokio::spawn(signals(stop));
-        let house = House::open(config, &args, started, stopped.clone()).await?;
-        house.live(stopped).await
+        let stop = Arc::new(watch::Sender::new(Stop::No));
+        tokio::spawn(stop::signals(Arc::clone(&stop)));
+        let house = House::open(config, &args, started, &stop).await?;
+        house.live(&stop).await
     })
 }
 
@@ -66,67 +73,66 @@ pub fn end_with(parent: u32, signal: rustix::process::Signal) -> Result<()> {
     Ok(())
 }
 
-async fn signals(stop: watch::Sender<bool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::error!("signals can not be heard; stop this process with SIGKILL, nothing is lost by that");
-        return std::future::pending().await;
-    };
-    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-    tracing::info!("stopping");
-    stop.send_replace(true);
-}
-
 /// Everything that runs, in the order in which it was opened.
 struct House {
     door: door::Doorway,
     keeper: keeper::Keeper,
-    ledger: Arc<tandem_ledger::Ledger>,
-    host: Arc<tandem_host::Host>,
-    gateway: tandem_gateway::Running,
-    pumps: pumps::Pumps,
+    upper: upper::Upper,
     started: Instant,
+    clock: tandem_types::SlotClock,
+    waits: Duration,
+    unheard: chain::Unheard,
 }
 
 impl House {
-    async fn open(
-        config: Config,
-        args: &cli::Run,
-        started: Instant,
-        mut stopped: watch::Receiver<bool>,
-    ) -> Result<Self> {
+    async fn open(config: Config, args: &cli::Run, started: Instant, stop: &watch::Sender<Stop>) -> Result<Self> {
         std::fs::create_dir_all(&config.paths.data)
             .with_context(|| format!("the data folder {}", config.paths.data.display()))?;
-        let chain = tokio::select! {
+        let mut stopped = stop.subscribe();
+        let mut chain = tokio::select! {
             c = chain::Chain::find(&config) => c?,
             _ = stopped.changed() => anyhow::bail!("stopped before a node answered"),
         };
         let door = door::Doorway::open(&config, args, &chain.spec)?;
         let keeper = keeper::Keeper::start(&config, &chain, &door)?;
-        let path = config.paths.data.join("ledger.redb");
-        let clock = Arc::new(SystemClock);
-        let ledger = tandem_ledger::Ledger::open(&path, chain.spec.chain_id, &config.ledger, clock)?;
-        let modules = modules::Modules::new(&config, &chain, &door, &keeper, &ledger);
-        let host = Arc::clone(&modules.host);
-        let shared = views::Shared::new(&config, args, &chain, &door, &keeper, &ledger, &modules, started);
-        let pumps = pumps::Pumps::start(&shared, &modules);
-        modules.host.apply(config.run.clone()).await?;
-        let gateway = backend::serve(&config, shared).await?;
-        Ok(Self { door, keeper, ledger, host, gateway, pumps, started })
+        let (clock, waits) = (chain.spec.clock, Duration::from_millis(config.stop.waits_ms));
+        let opened = match chain.unheard.found() {
+            Some(wrong) => Err(chain::other_chain(wrong)),
+            None => upper::Upper::open(&config, args, &chain, &door, &keeper, started).await,
+        };
+        match opened {
+            Ok(upper) => Ok(Self { door, keeper, upper, started, clock, waits, unheard: chain.unheard }),
+            Err(fault) => {
+                stop::stay(&fault, &keeper.blocks, &clock, waits, stop).await;
+                keeper.stop();
+                door.journal.close()?;
+                Err(fault)
+            }
+        }
     }
 
-    async fn live(self, mut stopped: watch::Receiver<bool>) -> Result<()> {
-        tracing::info!(gateway = %self.gateway.addr(), ms = self.started.elapsed().as_millis() as u64, "the host is up");
-        // It ends with the sender, which ends with the process, or with a signal.
-        let _ = stopped.wait_for(|s| *s).await;
-        self.gateway.stop().await;
-        self.keeper.stop();
-        self.host.stop().await;
-        self.pumps.stop();
-        self.ledger.sync()?;
+    async fn live(mut self, stop: &watch::Sender<Stop>) -> Result<()> {
+        let gateway = self.upper.gateway.addr();
+        tracing::info!(%gateway, ms = self.started.elapsed().as_millis() as u64, "the host is up");
+        let mut signals = stop.subscribe();
+        // The sender is here: it does not end before.
+        let is_signal = async { signals.wait_for(|s| *s != Stop::No).await.is_ok() };
+        let wrong = tokio::select! {
+            _ = is_signal => None,
+            wrong = self.unheard.wrong() => Some(chain::other_chain(wrong)),
+        };
+        match &wrong {
+            None => stop::keep_what_comes_soon(&self.keeper.blocks, &self.clock, self.waits, stop).await,
+            // At the start it would have been the end; now there may be promises.
+            Some(fault) => stop::stay(fault, &self.keeper.blocks, &self.clock, self.waits, stop).await,
+        }
+        let open = stop::Open::of(&self.keeper.blocks, &self.clock);
+        self.upper.stop(self.keeper).await?;
         self.door.journal.close()?;
-        tracing::info!("stopped; nothing is lost");
+        match wrong {
+            None => stop::tell(open),
+            Some(fault) => return Err(fault),
+        }
         Ok(())
     }
 }

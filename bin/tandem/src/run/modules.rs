@@ -1,6 +1,6 @@
 //! Joins the module host with the floors around it.
 
-use super::{SystemClock, chain::Chain, door::Doorway, keeper::Keeper};
+use super::{SystemClock, books::JournalPrices, chain::Chain, door::Doorway, keeper::Keeper};
 use crate::config::Config;
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -41,12 +41,18 @@ impl Modules {
             blocks: ring.clone(),
             records: Arc::new(JournalLog { journal: door.journal.clone(), signer: Arc::clone(&door.signer) }),
         };
-        let registry = Registry::new().with("preconf", CONTENT, tandem_preconf::factory);
-        #[cfg(feature = "lab")]
-        let registry = if chain.spec.devnet { hostile(registry) } else { registry };
-        let host = Host::new(ports, registry, config.paths.data.join("modules"));
+        let host = Host::new(ports, registry(chain.spec.devnet), config.paths.data.join("modules"));
         Self { host: Arc::new(host), ring }
     }
+}
+
+/// The modules that are built in, on a devnet or not.
+pub fn registry(devnet: bool) -> Registry {
+    let registry = Registry::new().with("preconf", CONTENT, tandem_preconf::factory);
+    #[cfg(feature = "lab")]
+    let registry = if devnet { hostile(registry) } else { registry };
+    let _ = devnet;
+    registry
 }
 
 /// LAB, and on the devnet only: modules that panic, hang and flood on demand. They run where the
@@ -79,7 +85,7 @@ impl Doors for Way {
         }
     }
     fn meter(&self, module: &ModuleId) -> Arc<dyn Meter> {
-        self.ledger.meter(module.clone())
+        self.ledger.meter(module.clone(), Arc::new(JournalPrices(self.door.journal.clone())))
     }
 }
 
@@ -91,6 +97,11 @@ impl Commit for Shut {
     async fn commit(&self, _: tandem_types::Draft) -> Result<tandem_types::Signed, tandem_module::Refusal> {
         Err(self.0.clone())
     }
+}
+
+/// A module's name among the journal's readers; a module's name has no blank.
+pub fn reader(module: &ModuleId) -> String {
+    format!("module {module}")
 }
 
 /// The journal as modules read it: what they committed to, signed, and what became of it.
@@ -124,5 +135,11 @@ impl Records for JournalLog {
     }
     fn changed(&self) -> watch::Receiver<u64> {
         self.journal.durable_changes()
+    }
+    fn read(&self, module: &ModuleId, upto: Option<u64>) {
+        match upto {
+            Some(upto) => self.journal.read_by(&reader(module), upto),
+            None => self.journal.read_no_more_by(&reader(module)),
+        }
     }
 }

@@ -2,17 +2,24 @@
 
 use super::{modules::Modules, views::Shared};
 use std::{sync::Arc, time::Duration};
-use tandem_blocks::FateEvent;
+use tandem_blocks::{FateEvent, Holds};
 use tandem_feed::{Block, Change, Cursor, Feed, Resume, Subscription};
 use tandem_gateway::view::{FateChange, FateView, Happening};
-use tandem_host::{BlockEvent, Moment, Ring};
+use tandem_host::{BlockEvent, Moment, Published, Ring};
 use tandem_module::{HeadBlock, HeaderInfo, Log, SlotPhase, Transaction};
 use tandem_state::{ChainState, Header};
-use tandem_types::{Slot, SlotKey};
-use tokio::{sync::broadcast::error::RecvError, task::JoinHandle};
+use tandem_types::{Body, Slot, SlotKey};
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    task::JoinHandle,
+};
 
 /// Headers that are read at the start: fees are judged from the head's grandparent.
 const BACKFILL: usize = 8;
+/// Pause before earlier blocks are asked for again, where the node did not have them or the chain moved.
+const REFILL: Duration = Duration::from_secs(1);
+/// Promises of a sealed slot that are told in one go: a small part of what a listener may lag behind.
+const BREATH: usize = 256;
 
 /// The tasks; they end when this is stopped.
 pub struct Pumps(Vec<JoinHandle<()>>);
@@ -26,6 +33,7 @@ impl Pumps {
             tokio::spawn(Arc::clone(&shared.books).keep()),
             tokio::spawn(promises(Arc::clone(shared))),
             tokio::spawn(slots(Arc::clone(shared))),
+            tokio::spawn(channels(Arc::clone(shared), modules.host.published())),
         ])
     }
 
@@ -105,6 +113,8 @@ fn header(block: &Block) -> Header {
 /// Feeds the modules' log and the gateway's listeners.
 async fn modules_blocks(shared: Arc<Shared>, ring: Arc<Ring>) {
     let Some((_, mut reader)) = at_head(&shared.feed).await else { return };
+    // Beside it: what the chain had before is for the pages only.
+    let mut filling = Filling::start(&shared);
     while let Ok(entry) = reader.next().await {
         let at = entry.cursor.at;
         let (id, event) = match entry.change {
@@ -121,9 +131,40 @@ async fn modules_blocks(shared: Arc<Shared>, ring: Arc<Ring>) {
                 shared.block_final(id);
                 (id, BlockEvent::Final)
             }
-            Change::Gap { from, to } => (at, BlockEvent::Gap { from, to }),
+            Change::Gap { from, to } => {
+                drop(filling);
+                shared.blocks_missed();
+                filling = Filling::start(&shared);
+                (at, BlockEvent::Gap { from, to })
+            }
         };
         ring.push(id, event);
+    }
+    drop(filling);
+}
+
+/// Reads the blocks below the head for the pages; ends when it is dropped.
+struct Filling(JoinHandle<()>);
+
+impl Filling {
+    fn start(shared: &Arc<Shared>) -> Self {
+        let shared = Arc::clone(shared);
+        Self(tokio::spawn(async move {
+            loop {
+                match shared.fill_blocks().await {
+                    Ok(true) => return,
+                    Ok(false) => {}
+                    Err(error) => tracing::debug!(%error, "earlier blocks are not known yet"),
+                }
+                tokio::time::sleep(REFILL).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -174,25 +215,30 @@ async fn fates(shared: Arc<Shared>) {
 }
 
 async fn fate(shared: &Shared, e: FateEvent) {
-    shared.host.moment(&Moment::Fate {
-        module: e.module.clone(),
-        seq: e.seq,
-        fate: e.fate.clone(),
-        is_final: e.is_final,
-    });
+    if e.holds == Holds::NoMore {
+        shared.books.told(&e).await;
+        // Modules know no such thing: what they keep is provisional until the next verdict.
+        if let Some(open) = shared.journal.by_seq(e.seq).and_then(|r| shared.promise_view(&r)) {
+            shared.events.publish(&Happening::PromiseChanged(open));
+        }
+        return;
+    }
+    let is_final = e.holds == Holds::Finally;
+    shared.host.moment(&Moment::Fate { module: e.module.clone(), seq: e.seq, fate: e.fate.clone(), is_final });
     shared.books.told(&e).await;
     shared.events.publish(&Happening::Fate(FateChange {
         seq: e.seq,
         slot: e.key.slot,
         tx_hash: e.tx_hash,
         module: e.module,
-        fate: FateView::new(&e.fate, e.is_final),
+        fate: FateView::new(&e.fate, is_final),
     }));
 }
 
-/// New promises are shown as they are recorded.
+/// New promises are shown as they are recorded, and slots as records open and seal them.
 async fn promises(shared: Arc<Shared>) {
     let mut records = shared.journal.subscribe();
+    let mut turned = Vec::new();
     loop {
         match records.recv().await {
             Ok(record) => {
@@ -201,11 +247,57 @@ async fn promises(shared: Arc<Shared>) {
                         shared.metrics.promised(record.module());
                     }
                 } else if let Some(p) = shared.promise_view(&record) {
-                    shared.events.publish(&Happening::Promise(p));
+                    shared.events.publish(&if p.latency_us.is_none() {
+                        Happening::Promise(p)
+                    } else {
+                        // Its answer was faster than this, and how long that took is counted already.
+                        shared.metrics.promised(record.module());
+                        Happening::PromiseChanged(p)
+                    });
+                } else if matches!(record.body(), Body::Delegation(_) | Body::Seal(_)) {
+                    turned.extend(record.body().slot_key());
                 }
             }
             // The list at /api/v1/promises has them all; a listener misses some lines.
             Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+        // Delegations come in rows, an epoch's at a time: one look is enough for those that are there.
+        if records.is_empty() && !turned.is_empty() {
+            slots_turned(&shared, &std::mem::take(&mut turned)).await;
+        }
+    }
+}
+
+/// Tells the listeners of slots that were opened or sealed. A sealed one's promises are told again: now
+/// everybody may see what is in them.
+async fn slots_turned(shared: &Shared, turned: &[SlotKey]) {
+    shared.look_anew();
+    let views = shared.slot_views();
+    for key in turned {
+        if let Some(view) = views.iter().find(|v| v.slot == key.slot) {
+            shared.events.publish(&Happening::Slot(view.clone()));
+        }
+        let duties = shared.journal.duties(key).borrow().clone();
+        for part in duties.promises.chunks(BREATH).take_while(|_| duties.is_sealed()) {
+            let told = part.iter().filter_map(|r| shared.promise_view(r));
+            told.for_each(|p| shared.events.publish(&Happening::PromiseChanged(p)));
+            // Listeners read meanwhile, and the next part pushes nothing out that they did not.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// What modules publish goes to whoever listens to that channel. Neither side is waited for: what this
+/// is too slow for is counted, and told to the listeners.
+async fn channels(shared: Arc<Shared>, mut published: broadcast::Receiver<Published>) {
+    loop {
+        match published.recv().await {
+            Ok(Published { module, channel, data }) => {
+                let channel = String::from(&*channel);
+                shared.events.publish(&Happening::Channel { module, channel, data });
+            }
+            Err(RecvError::Lagged(n)) => shared.events.missed(n),
             Err(RecvError::Closed) => return,
         }
     }

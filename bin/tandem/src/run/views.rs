@@ -2,6 +2,8 @@
 
 mod blocks;
 mod host;
+mod latency;
+mod outside;
 mod promises;
 mod slots;
 
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{cli, config::Config};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -33,8 +35,6 @@ use tandem_types::{ChainSpec, Slot, SlotKey};
 
 /// Blocks that are shown: half an hour of mainnet and more.
 const BLOCKS: usize = 256;
-/// Latencies that are remembered.
-const LATENCIES: usize = 16_384;
 /// How old a snapshot of blocks may be: many pages ask at once.
 const FRESH: Duration = Duration::from_millis(100);
 
@@ -63,8 +63,11 @@ pub struct Shared {
 
 #[derive(Default)]
 struct Seen {
+    /// The newest slot first.
     blocks: VecDeque<BlockView>,
-    latencies: BTreeMap<u64, u64>,
+    /// From this slot on every block of the chain is among them.
+    from: Option<Slot>,
+    latencies: latency::Latencies,
 }
 
 fn locked<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -134,5 +137,14 @@ impl Shared {
         let s = self.snapshot();
         let of = s.slots.iter().find(|s| s.slot == slot && s.ours)?;
         Some(SlotKey { chain_id: self.chain.chain_id, proposer: of.proposer, slot })
+    }
+
+    /// The slot as the journal has it, which remembers far more of them than the look-ahead that a start
+    /// begins with; else as [`Self::own_key`] does.
+    fn recorded_key(&self, slot: Slot) -> Option<SlotKey> {
+        let recorded = self.journal.slots().into_iter().filter(|key| key.slot == slot);
+        // Of two proposers, one of which the chain dropped, the one that was promised for.
+        let promises = |key: &SlotKey| self.journal.duties(key).borrow().promises.len();
+        recorded.max_by_key(promises).or_else(|| self.own_key(slot))
     }
 }

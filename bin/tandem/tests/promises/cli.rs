@@ -1,22 +1,12 @@
 //! The command line and a plain wallet against a running host.
 
-use crate::world::{PATIENCE, Plan, VALIDATORS, World};
+use crate::world::{PATIENCE, Plan, VALIDATORS, World, said, tandem};
 use serde_json::{Value, json};
-use std::{path::Path, process::Output};
+use std::path::Path;
 use tandem_demo::{
     ask, http,
     wallet::{Fees, SignedTx},
 };
-
-async fn tandem(args: &[&str]) -> Output {
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tandem"));
-    command.args(args).kill_on_drop(true);
-    tokio::time::timeout(std::time::Duration::from_secs(120), command.output()).await.expect("it ends").unwrap()
-}
-
-fn said(out: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
-}
 
 async fn ok(args: &[&str]) -> String {
     let out = tandem(args).await;
@@ -92,6 +82,23 @@ async fn the_command_line_asks_follows_and_verifies_a_promise() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promise_that_is_asked_for_one_slot_is_shown_and_written_as_that_slots() {
+    let world = World::start(2_000, vec![Plan::new("host", 0..VALIDATORS, "prysm")]).await;
+    let gateway = world.hosts[0].gateway.clone();
+    let path = world.hosts[0].dir.join("promise.json");
+    let raw = transfer(&world, 1, 0).raw.to_string();
+    let sooner = world.open_slot(0, 4).await;
+    for slot in [sooner + 1, sooner] {
+        let (n, out) = (slot.to_string(), path.display().to_string());
+        let told = ok(&["preconf", "send", &raw, "--rpc", &gateway, "--slot", &n, "--out", &out]).await;
+        assert!(told.contains(&format!("will be in slot {slot}")), "{told}");
+        let written: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(written["slot"], json!(slot), "{written}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_private_promise_is_kept_and_is_in_no_pool_after_the_seal() {
     let world = World::start(2_000, vec![Plan::new("host", 0..VALIDATORS, "lighthouse")]).await;
     let gateway = world.hosts[0].gateway.clone();
@@ -111,11 +118,12 @@ async fn a_private_promise_is_kept_and_is_in_no_pool_after_the_seal() {
         let seen = world.execution("eth_getTransactionByHash", json!([open.hash])).await;
         (!seen.is_null()).then_some(seen)
     });
-    let seen = pooled.await;
-    if seen["blockNumber"].is_null() {
-        let hidden = world.execution("eth_getTransactionByHash", json!([secret.hash])).await;
-        assert!(hidden.is_null() || !hidden["blockNumber"].is_null(), "the private one is in the pool: {hidden}");
-    }
+    // The slot's block comes an eighth of a slot and more after the seal: there is time to look.
+    assert_eq!(pooled.await["blockNumber"], Value::Null, "it is seen in the pool before its block");
+    let hidden = world.execution("eth_getTransactionByHash", json!([secret.hash])).await;
+    assert!(hidden.is_null() || !hidden["blockNumber"].is_null(), "the private one is in the pool: {hidden}");
+    let told = http::rpc(&gateway, "tandem_promise", json!([secret.hash]), PATIENCE).await.unwrap();
+    assert!(!told["fate"].is_null() || told.get("request_hash").is_none(), "shown to anybody: {told}");
     world.block_of(slot).await;
     assert_eq!(world.slot_of(secret.hash).await, Some(slot));
     assert_eq!(world.slot_of(open.hash).await, Some(slot));
@@ -131,6 +139,13 @@ async fn a_wallets_transaction_is_neither_kept_nor_passed_on_where_no_slot_is_se
     let refused =
         http::rpc(gateway, "eth_sendRawTransaction", json!([tx.raw]), PATIENCE).await.unwrap_err().to_string();
     assert!(refused.contains("register") || refused.contains("served"), "{refused}");
+    // The next slot that could be asked for: all proposers are ours, so that it is a coming one.
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [tx.raw] });
+    let before = world.rig.slot_now();
+    let answer = http::post(gateway, &body, None, PATIENCE).await.unwrap().json().unwrap();
+    let next = answer["error"]["data"]["accept"]["next_slot"].clone();
+    let next = next.as_u64().or_else(|| next.as_str()?.parse().ok()).unwrap_or_else(|| panic!("{answer}"));
+    assert!(next > before && next <= before + 3, "slot {before}: {answer}");
     for url in [world.rig.execution(), gateway.as_str()] {
         let known = http::rpc(url, "eth_getTransactionByHash", json!([tx.hash]), PATIENCE).await.unwrap();
         assert!(known.is_null(), "{url} knows it: {known}");

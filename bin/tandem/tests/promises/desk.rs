@@ -20,6 +20,18 @@ async fn header(world: &World, slot: u64, parent: &str, key: &str) -> u16 {
     http::get(&url, PATIENCE).await.unwrap().status
 }
 
+/// How many header calls were answered so, as the host counts them: 204 alone does not tell why.
+async fn answered(world: &World, outcome: &str) -> u64 {
+    let all = http::get(&format!("{}/metrics", world.hosts[0].gateway), PATIENCE).await.unwrap();
+    let all = String::from_utf8_lossy(&all.body).into_owned();
+    let of = |l: &&str| {
+        l.starts_with("tandem_builder_calls")
+            && l.contains("route=\"header\"")
+            && l.contains(&format!("outcome=\"{outcome}\""))
+    };
+    all.lines().find(of).map_or(0, |l| l.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
 async fn head(world: &World) -> String {
     world.execution("eth_getBlockByNumber", json!(["latest", false])).await["hash"].as_str().unwrap().to_owned()
 }
@@ -32,8 +44,11 @@ async fn a_header_call_too_early_or_for_a_stranger_gets_204_and_seals_nothing() 
     let proposers = world.proposers().await;
     let ours = &proposers[&slot].1;
     let stranger = &proposers.values().find(|p| !world.is_of(0, p.0)).unwrap().1;
+    assert_eq!((answered(&world, "too-early").await, answered(&world, "stranger").await), (0, 0));
     assert_eq!(header(&world, slot, &head(&world).await, ours).await, 204, "before the cut-off");
+    assert_eq!((answered(&world, "too-early").await, answered(&world, "stranger").await), (1, 0));
     assert_eq!(header(&world, slot, &head(&world).await, stranger).await, 204, "not ours");
+    assert_eq!((answered(&world, "too-early").await, answered(&world, "stranger").await), (1, 1));
     // Nothing is sealed: more is promised.
     let after = world.promise(0, 2, 0, slot).await;
 
@@ -42,7 +57,9 @@ async fn a_header_call_too_early_or_for_a_stranger_gets_204_and_seals_nothing() 
     let parent = head(&world).await;
     world.rig.wait_for_slot(slot).await.unwrap();
     assert_eq!(header(&world, slot, &parent, stranger).await, 204);
+    let (strangers, unknown) = (answered(&world, "stranger").await, answered(&world, "no-attributes").await);
     assert_eq!(header(&world, slot, &B256::repeat_byte(7).to_string(), ours).await, 204);
+    assert_eq!((strangers, answered(&world, "no-attributes").await), (2, unknown + 1));
     assert_eq!(header(&world, slot, &parent, ours).await, 200);
     world.assert_kept(0, &before).await;
     world.assert_kept(0, &after).await;

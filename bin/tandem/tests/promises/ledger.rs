@@ -24,7 +24,7 @@ async fn printed(world: &World, json: bool) -> Option<String> {
 }
 
 /// Provisional and settled sums of all modules together.
-async fn sum(world: &World, what: &str) -> Option<U256> {
+pub async fn sum(world: &World, what: &str) -> Option<U256> {
     let report: Value = serde_json::from_str(&printed(world, true).await?).unwrap();
     let part = |side: &str| {
         let v = &report["total"][side][what];

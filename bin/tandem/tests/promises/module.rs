@@ -34,13 +34,54 @@ fn possessed(text: String) -> String {
         .replace("event_ms = 10000", "event_ms = 1000")
 }
 
+/// Scopes that a module may hold beside [`beside_a_hostile_one`].
+const SCOPES: u64 = 50;
+
 /// Beside the boost, a neighbour that does whatever harm it is told to.
-fn beside_a_hostile_one(text: String) -> String {
+pub fn beside_a_hostile_one(text: String) -> String {
+    // Bounds that a flood of seconds meets.
+    let (scopes, remembered) = ("scopes = 4096", "remembered = 8192");
+    assert!(text.contains(scopes) && text.contains(remembered), "the example names both");
+    let text = text.replace(scopes, &format!("scopes = {SCOPES}")).replace(remembered, "remembered = 100");
     format!(
         "{}\n[run.modules.neighbour]\nfactory = \"lab-hostile\"\ngrant = [\"state\", \"custom\", \"publish\"]\n\
          commits_per_second = 200\n",
         text.replace("event_ms = 10000", "event_ms = 1000")
     )
+}
+
+/// Readiness, and the codes that it tells; `/healthz` is well meanwhile.
+pub async fn ready(world: &World) -> (u16, Vec<String>) {
+    let gateway = &world.hosts[0].gateway;
+    assert_eq!(http::get(&format!("{gateway}/healthz"), PATIENCE).await.unwrap().status, 200);
+    let answer = http::get(&format!("{gateway}/readyz"), PATIENCE).await.unwrap();
+    let said = answer.json().unwrap();
+    let codes = said["reasons"].as_array().unwrap().iter().map(|r| r["code"].as_str().unwrap().to_owned());
+    (answer.status, codes.collect())
+}
+
+/// A number of `/metrics`.
+async fn metric(world: &World, name: &str) -> u64 {
+    let all = http::get(&format!("{}/metrics", world.hosts[0].gateway), PATIENCE).await.unwrap();
+    let all = String::from_utf8_lossy(&all.body).into_owned();
+    let line = all.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("no {name} in\n{all}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// What the neighbour said and claimed: neither the journal nor the books grew by all of it.
+async fn assert_flood_was_bounded(world: &World) {
+    until("the flood to be larger than its bounds", async || {
+        let synced = metric(world, "tandem_journal_synced_records_total").await;
+        (synced > 1_200 && metric(world, "tandem_journal_scopes").await >= SCOPES).then_some(())
+    })
+    .await;
+    // The house's own: a delegation for each slot of the look-ahead, and a few records for each that passed.
+    let records = metric(world, "tandem_journal_records").await;
+    assert!(records < 100 + SCOPES + 400, "{records} records are remembered");
+    assert_eq!(metric(world, "tandem_journal_scopes").await, SCOPES);
+    assert!(metric(world, "tandem_ledger_refused_charges_total{module=\"neighbour\"}").await > 0);
+    let charged = crate::ledger::sum(world, "charged").await.unwrap();
+    assert!(charged < alloy_primitives::U256::from(10).pow(alloy_primitives::U256::from(18)), "{charged}");
 }
 
 /// The slot's block is the host's, its header came in time, and everything is in it.
@@ -60,9 +101,21 @@ async fn a_slot_is_kept_though_its_module_was_disabled_after_promising() {
     let slot = world.open_slot(0, 3).await;
     let held = [world.promise(0, 1, 0, slot).await, world.promise(0, 2, 0, slot).await];
     assert_eq!(world.order(0, "modules/preconf/disable").await, 204);
-    until("the module to stop", async || state(&world).await.is_none_or(|s| s == "disabled").then_some(())).await;
+    // It is listed as what it is, with what it did, and the metrics say so too.
+    let off = listed(&world, "preconf").await.unwrap();
+    assert_eq!(off["state"], "disabled", "{off}");
+    assert!(off["answered"].as_u64().unwrap() >= 2, "{off}");
+    let metrics = http::get(&format!("{}/metrics", world.hosts[0].gateway), PATIENCE).await.unwrap();
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(metrics.contains("tandem_module_up{module=\"preconf\"} 0"), "{metrics}");
+    // OpenMetrics has each family once.
+    let families: Vec<&str> = metrics.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let distinct: std::collections::BTreeSet<&str> = families.iter().copied().collect();
+    assert!(families.len() > 40, "{metrics}");
+    assert_eq!(families.len(), distinct.len(), "{families:?}");
     assert!(ask::served(&world.hosts[0].gateway).await.is_err(), "a disabled module answers nothing");
     assert!(world.try_promise(0, 3, 0, slot + 1).await.is_err());
+    assert_eq!(ready(&world).await, (503, vec!["no-promising-module".to_owned()]));
 
     assert_kept_in_our_block(&world, slot, &held).await;
 
@@ -117,6 +170,7 @@ async fn a_slot_is_kept_though_its_module_was_killed_by_three_panics_after_promi
     panic_until_banned(&world, "preconf", AROUND).await;
     assert!(world.rig.slot_now() < slot, "it must be gone before its slot comes");
     assert!(ask::served(&world.hosts[0].gateway).await.is_err(), "a banned module answers nothing");
+    assert_eq!(ready(&world).await, (503, vec!["module-banned".to_owned()]));
 
     assert_kept_in_our_block(&world, slot, &held).await;
     assert_eq!(state(&world).await.as_deref(), Some("banned"));
@@ -124,6 +178,7 @@ async fn a_slot_is_kept_though_its_module_was_killed_by_three_panics_after_promi
     // The operator lets it in again; it knows what it promised.
     assert_eq!(world.order(0, "modules/preconf/enable").await, 204);
     world.wait_until_served().await;
+    assert_eq!(ready(&world).await, (200, vec![]));
     for h in &held {
         world.fate(0, h, "kept").await;
         world.assert_same(0, h).await;
@@ -171,9 +226,11 @@ async fn a_neighbour_that_floods_panics_and_hangs_leaves_promises_and_the_builde
         .map(|_| {
             let (gateway, flood) = (gateway.clone(), flood.clone());
             tokio::spawn(async move {
-                for _ in 0..10 {
+                // Until this is aborted: an instance that was given up under it floods no more by itself.
+                loop {
                     // Late or refused, whatever the host makes of it.
                     let _ = http::rpc(&gateway, ALONE, flood.clone(), PATIENCE).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             })
         })
@@ -182,11 +239,13 @@ async fn a_neighbour_that_floods_panics_and_hangs_leaves_promises_and_the_builde
         listed(&world, "neighbour").await.filter(|m| m["backlog"].as_u64().is_some_and(|n| n > 100))
     })
     .await;
+    let slot = world.open_slot(0, 3).await;
     let held = [world.promise(0, 1, 0, slot).await, world.promise(0, 2, 0, slot).await];
     assert_kept_in_our_block(&world, slot, &held).await;
     let next = world.open_slot(0, 2).await;
     let more = [world.promise(0, 3, 0, next).await];
     assert_kept_in_our_block(&world, next, &more).await;
+    assert_flood_was_bounded(&world).await;
     callers.iter().for_each(tokio::task::JoinHandle::abort);
 
     // A hang, and then panics until it is banned, while the boost goes on.
@@ -196,18 +255,21 @@ async fn a_neighbour_that_floods_panics_and_hangs_leaves_promises_and_the_builde
     let mut last = vec![world.promise(0, 4, 0, slot).await];
     let gateway = world.hosts[0].gateway.clone();
     until("it to be up", async || tell(&world, ALONE, json!(["be good"])).await.ok()).await;
+    // What the flood did counts on over being switched off and on.
+    let before = listed(&world, "neighbour").await.unwrap()["hangs"].as_u64();
     let hanging =
         tokio::spawn(async move { http::rpc(&gateway, ALONE, json!(["hang", 20_000]), PATIENCE).await.is_err() });
     tokio::time::sleep(Duration::from_millis(100)).await;
     last.push(world.promise(0, 5, 0, slot).await);
     until("the hang to be judged", async || {
-        listed(&world, "neighbour").await.filter(|m| m["hangs"] == 1 && m["state"] == "running")
+        listed(&world, "neighbour").await.filter(|m| m["hangs"].as_u64() > before && m["state"] == "running")
     })
     .await;
     assert_eq!(world.order(0, "modules/neighbour/disable").await, 204);
     assert_eq!(world.order(0, "modules/neighbour/enable").await, 204);
     assert!(hanging.await.unwrap());
     panic_until_banned(&world, "neighbour", ALONE).await;
+    assert_eq!(ready(&world).await, (200, vec!["module-banned".to_owned()]), "it promises nothing");
     last.push(world.promise(0, 6, 0, slot).await);
     assert_kept_in_our_block(&world, slot, &last).await;
     let m = listed(&world, "neighbour").await.unwrap();
@@ -221,6 +283,44 @@ async fn a_neighbour_that_floods_panics_and_hangs_leaves_promises_and_the_builde
         world.fate(0, h, "kept").await;
         world.assert_same(0, h).await;
     }
+    world.stop().await;
+}
+
+/// As [`beside_a_hostile_one`], with half a second for a request.
+fn beside_one_that_hangs(text: String) -> String {
+    assert!(text.contains("request_ms = 10000"), "the example names it");
+    beside_a_hostile_one(text).replace("request_ms = 10000", "request_ms = 500")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_neighbour_that_gives_its_thread_back_and_never_answers_is_shown_struck_and_banned() {
+    let plan = Plan { edit: beside_one_that_hangs, ..Plan::new("host", 0..VALIDATORS, "prysm") };
+    let world = World::start(1_000, vec![plan]).await;
+    for n in 1..=3u64 {
+        until("a hang to be counted", async || {
+            let all = (0..8).map(|_| tell(&world, ALONE, json!(["wait"])));
+            futures::future::join_all(all).await;
+            let m = listed(&world, "neighbour").await?;
+            (m["hangs"].as_u64() >= Some(n) || m["state"] == "banned").then_some(())
+        })
+        .await;
+        until("it to be up, or banned", async || {
+            listed(&world, "neighbour").await.filter(|m| m["state"] == "running" || m["state"] == "banned")
+        })
+        .await;
+    }
+    let m =
+        until("it to be banned", async || listed(&world, "neighbour").await.filter(|m| m["state"] == "banned")).await;
+    assert!(strikes(&m) >= 3 && m["late"].as_u64().unwrap() >= 24, "{m}");
+    assert!(m["last_fault"].as_str().unwrap().contains("in a row"), "{m}");
+    assert!(metric(&world, "tandem_module_late{module=\"neighbour\"}").await >= 24);
+    assert_eq!(tell(&world, ALONE, json!([])).await.unwrap_err(), "module-down");
+    // Its neighbour promises on, and is not taken for it.
+    let slot = world.open_slot(0, 3).await;
+    let held = [world.promise(0, 1, 0, slot).await];
+    assert_kept_in_our_block(&world, slot, &held).await;
+    let m = listed(&world, "preconf").await.unwrap();
+    assert_eq!((&m["hangs"], &m["restarts"]), (&json!(0), &json!(0)), "{m}");
     world.stop().await;
 }
 

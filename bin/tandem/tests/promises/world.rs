@@ -164,6 +164,12 @@ impl World {
         until("a slot to be open", async || self.open_slots(host, lead).await.first().copied()).await
     }
 
+    /// The soonest of them whose very top a sender without a deposit may have: one of an even number.
+    pub async fn open_slot_with_top(&self, host: usize, lead: u64) -> u64 {
+        let even = async || self.open_slots(host, lead).await.into_iter().find(|s| s % 2 == 0);
+        until("a slot with a top to be open", even).await
+    }
+
     /// What a host answers to a request for a transfer with a tip in gwei.
     pub async fn try_promise(&self, host: usize, sender: u32, nonce: u64, slot: u64) -> Result<Held, String> {
         let (asked, tx) = ask::ask(&self.wallet(sender), sender, nonce, slot, 1, Fees::default()).unwrap();
@@ -303,4 +309,16 @@ pub async fn until<T>(what: &str, question: impl AsyncFn() -> Option<T>) -> T {
         assert!(begin.elapsed() < DEADLINE, "waited {DEADLINE:?} for {what}");
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
+}
+
+/// Runs the program to its end.
+pub async fn tandem(args: &[&str]) -> std::process::Output {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command.args(args).kill_on_drop(true);
+    tokio::time::timeout(std::time::Duration::from_secs(120), command.output()).await.expect("it ends").unwrap()
+}
+
+/// All that it said.
+pub fn said(out: &std::process::Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
 }

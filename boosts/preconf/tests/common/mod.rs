@@ -98,6 +98,12 @@ pub struct World {
     pub checks: u64,
     pub reads: u64,
     pub floor: u64,
+    /// Times at which blocks aim at one blob.
+    pub lean: std::ops::Range<u64>,
+    /// Any record, as the completeness root of every slot: they are sealed.
+    pub complete: Option<Signed>,
+    /// From this moment on the rules of another fork hold, which takes no transaction.
+    pub fork_at: u64,
     /// While true, what is decided waits for its sync.
     pub held: watch::Sender<bool>,
     /// Done once, right after a lookup of a transaction that found nothing: what another call does meanwhile.
@@ -128,6 +134,8 @@ pub fn served(slot: u64) -> ServedSlot {
             unsecured_bytes: 500_000,
             count: 100,
             unsecured_count: 50,
+            top: 1,
+            unsecured_top: 1,
             gas_total: 10_000_000,
         },
         opening: Opening::default(),
@@ -167,6 +175,9 @@ impl House {
             checks: 0,
             reads: 0,
             floor: 0,
+            lean: 0..0,
+            complete: None,
+            fork_at: u64::MAX,
             held: watch::Sender::new(false),
             meanwhile: None,
         })))
@@ -232,20 +243,24 @@ impl State for House {
     async fn code_hash(&self, address: Address) -> Result<B256, Refusal> {
         Ok(self.0.lock().codes.get(&address).copied().unwrap_or_else(|| keccak256([])))
     }
-    async fn check(&self, raw: Bytes, _: u64) -> Result<TxReport, Refusal> {
+    async fn check(&self, raw: Bytes, timestamp: u64) -> Result<TxReport, Refusal> {
         self.0.lock().checks += 1;
+        if timestamp >= self.0.lock().fork_at {
+            return Err(Refusal::new("bad-transaction", "the next fork takes it no more"));
+        }
         let tx: Tx = serde_json::from_slice(&raw).map_err(|e| Refusal::new("bad-transaction", e.to_string()))?;
         Ok(tx.report())
     }
-    fn blob_params(&self, _: u64) -> BlobParams {
-        BlobParams { target: 6, max: 9, update_fraction: 5_007_716 }
+    fn blob_params(&self, timestamp: u64) -> BlobParams {
+        let target = if self.0.lock().lean.contains(&timestamp) { 1 } else { 6 };
+        BlobParams { target, max: 9, update_fraction: 5_007_716 }
     }
     async fn included(&self, _: B256) -> Option<BlockId> {
         None
     }
 }
 
-fn inclusion(s: &Signed) -> &InclusionPromise {
+pub fn inclusion(s: &Signed) -> &InclusionPromise {
     match &s.body {
         Body::Inclusion(p) => p,
         other => panic!("{other:?}"),
@@ -262,7 +277,7 @@ impl Slots for House {
         if slot.is_some_and(|s| s.get() < self.0.lock().floor) {
             return Refusal::new("expired", "below the floor");
         }
-        Refusal::new("slot-not-served", format!("{slot:?}")).accepting(serde_json::json!({ "slot": 99 }))
+        Refusal::new("slot-not-served", format!("{slot:?}")).accepting(serde_json::json!({ "next_slot": 99 }))
     }
     fn pledged(&self, sender: Address) -> Vec<Pledge> {
         self.0.lock().pledges.iter().filter(|p| p.0 == sender).map(|p| p.1).collect()
@@ -296,7 +311,7 @@ impl Slots for House {
         Ok(None)
     }
     async fn completeness(&self, _: &SlotKey) -> Result<Option<Signed>, Refusal> {
-        Ok(None)
+        Ok(self.0.lock().complete.clone())
     }
     fn fate(&self, seq: u64) -> Option<(Fate, bool)> {
         self.0.lock().fates.get(&seq).cloned()
@@ -348,6 +363,12 @@ impl House {
             for (left, amount) in takes {
                 *left = left.checked_sub(amount).expect("within the unsecured room");
             }
+        }
+        if p.seen.has_code || !tx.authorities.is_empty() {
+            let r = &mut slot.room;
+            r.top = r.top.checked_sub(1).expect("the top is there");
+            r.unsecured_top.checked_sub(u64::from(!deposited)).expect("and for this sender");
+            r.unsecured_top = 0;
         }
         slot.room.blobs = slot.room.blobs.checked_sub(tx.blobs).expect("blobs within the room");
         slot.room.bytes = slot.room.bytes.checked_sub(size).expect("bytes within the room");

@@ -60,8 +60,20 @@ impl InclusionProofs {
     /// has `transactions_root`. The proof must be of exactly these, in any order.
     ///
     /// # Errors
-    /// [`BeaconError::Proof`] or [`BeaconError::Mismatch`].
+    /// [`BeaconError::Proof`], [`BeaconError::Mismatch`], and [`BeaconError::TooMany`] for a transaction of
+    /// above 2³⁰ bytes.
     pub fn verify<B: AsRef<[u8]>>(&self, transactions_root: B256, due: &[(B256, B)]) -> Result<(), BeaconError> {
+        let root_of = |(hash, tx): &(B256, B)| Ok((*hash, transaction_root(tx.as_ref())?));
+        let roots: Vec<(B256, B256)> = due.iter().map(root_of).collect::<Result<_, BeaconError>>()?;
+        self.verify_roots(transactions_root, &roots)
+    }
+
+    /// As [`Self::verify`], where the roots of the transactions ([`transaction_root`]) are known: each takes
+    /// some thirty hashes, which is most of the work.
+    ///
+    /// # Errors
+    /// [`BeaconError::Proof`] or [`BeaconError::Mismatch`].
+    pub fn verify_roots(&self, transactions_root: B256, due: &[(B256, B256)]) -> Result<(), BeaconError> {
         let n = self.transaction_hashes.len();
         if n > MAX_PROVEN || n != self.generalized_indexes.len() || n != due.len() {
             return Err(BeaconError::Proof("it is not of exactly the transactions that are due"));
@@ -69,18 +81,18 @@ impl InclusionProofs {
         if !self.generalized_indexes.iter().all(|g| (FIRST..FIRST + (1 << 20)).contains(g)) {
             return Err(BeaconError::Proof("an index is not that of a transaction"));
         }
-        let bytes: BTreeMap<B256, &[u8]> = due.iter().map(|(h, b)| (*h, b.as_ref())).collect();
-        if bytes.len() != n {
+        let roots: BTreeMap<B256, B256> = due.iter().copied().collect();
+        if roots.len() != n {
             return Err(BeaconError::Proof("a transaction is due twice"));
         }
         let mut leaves = Vec::with_capacity(n);
         let mut proven = std::collections::BTreeSet::new();
         for (hash, g) in self.transaction_hashes.iter().zip(&self.generalized_indexes) {
-            let tx = bytes.get(hash).ok_or(BeaconError::Proof("a transaction that is not due"))?;
+            let root = roots.get(hash).ok_or(BeaconError::Proof("a transaction that is not due"))?;
             if !proven.insert(hash) {
                 return Err(BeaconError::Proof("a transaction is proven twice"));
             }
-            leaves.push((*g, transaction_root(tx)?));
+            leaves.push((*g, *root));
         }
         let got = multiproof_root(&leaves, &self.merkle_hashes)?;
         if got != transactions_root {

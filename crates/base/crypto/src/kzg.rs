@@ -1,6 +1,9 @@
 //! KZG: blob sidecars and published blobs are checked against their commitments.
 
-use alloy_eips::{eip4844::env_settings::EnvKzgSettings, eip7594::BlobTransactionSidecarEip7594};
+use alloy_eips::{
+    eip4844::c_kzg::{KzgSettings, ethereum_kzg_settings},
+    eip7594::BlobTransactionSidecarEip7594,
+};
 use alloy_primitives::B256;
 use tandem_beacon::BlobsBundle;
 use thiserror::Error;
@@ -16,9 +19,15 @@ pub enum KzgError {
     Shape(#[from] tandem_beacon::BeaconError),
 }
 
-/// Loads the trusted setup now, instead of in the first check (about a second).
+/// The mainnet's trusted setup. Without the tables for computing proofs: a host only checks them, and
+/// the tables would take a second and a hundred MiB.
+fn settings() -> &'static KzgSettings {
+    ethereum_kzg_settings(0)
+}
+
+/// Loads the trusted setup now, instead of in the first check.
 pub fn warm_up() {
-    let _ = EnvKzgSettings::Default.get();
+    let _ = settings();
 }
 
 /// Checks a blob transaction's sidecar: versioned hashes, counts, and all cell proofs.
@@ -27,7 +36,7 @@ pub fn warm_up() {
 /// [`KzgError::Invalid`].
 pub fn verify_sidecar(sidecar: &BlobTransactionSidecarEip7594, versioned_hashes: &[B256]) -> Result<(), KzgError> {
     let invalid = |e: alloy_eips::eip4844::BlobTransactionValidationError| KzgError::Invalid(e.to_string());
-    sidecar.validate(versioned_hashes, EnvKzgSettings::Default.get()).map_err(invalid)
+    sidecar.validate(versioned_hashes, settings()).map_err(invalid)
 }
 
 /// Checks a block's blobs: counts and all cell proofs.

@@ -90,7 +90,8 @@ impl HostSecret {
             let why = format!("others may read it (mode {:o})", mode & 0o777);
             return Err(KeysError::file(path, why, "run `chmod 600` on it, and replace it if others had access"));
         }
-        let mut text = Zeroizing::new(String::new());
+        // Room for all of it from the start: a buffer that grows leaves copies that nobody wipes.
+        let mut text = Zeroizing::new(String::with_capacity(256));
         file.take(128).read_to_string(&mut text).map_err(unreadable)?;
         let mut bytes = Zeroizing::new([0u8; LEN]);
         hex::decode_to_slice(text.trim_end(), &mut bytes[..])

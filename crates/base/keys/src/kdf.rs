@@ -144,5 +144,9 @@ fn salt() -> Result<Vec<u8>, KeysError> {
 /// EIP-2335's form of a password: NFKD, without control characters (so also without the newline
 /// that editors put at a password file's end).
 fn normalised(password: &str) -> Zeroizing<String> {
-    Zeroizing::new(password.nfkd().filter(|c| !c.is_control()).collect())
+    // NFKD makes at most 18 characters of one, of at most 4 bytes each. Room for all of it from the start: a
+    // buffer that grows leaves copies that nobody wipes.
+    let mut out = Zeroizing::new(String::with_capacity(password.chars().count() * 18 * 4));
+    out.extend(password.nfkd().filter(|c| !c.is_control()));
+    out
 }

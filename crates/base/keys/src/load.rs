@@ -11,13 +11,14 @@ use std::{
 use zeroize::Zeroizing;
 
 /// Most bytes of a keystore or password file that are read.
-const MAX_FILE_BYTES: u64 = 64 << 10;
+const MAX_FILE_BYTES: usize = 64 << 10;
 
 fn read(path: &Path, remedy: &'static str) -> Result<Zeroizing<Vec<u8>>, KeysError> {
     let failed = |e: std::io::Error| KeysError::file(path, e, remedy);
-    let mut out = Zeroizing::new(Vec::new());
-    fs::File::open(path).map_err(failed)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut out).map_err(failed)?;
-    if out.len() as u64 > MAX_FILE_BYTES {
+    // Room for all of it from the start: a buffer that grows leaves copies that nobody wipes.
+    let mut out = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES + 64));
+    fs::File::open(path).map_err(failed)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut out).map_err(failed)?;
+    if out.len() > MAX_FILE_BYTES {
         return Err(KeysError::file(path, "longer than 64 KiB", "give a keystore and a password file"));
     }
     Ok(out)

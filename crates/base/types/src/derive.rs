@@ -174,12 +174,19 @@ impl InclusionPromise {
         if !f.blob_hashes.is_empty() {
             take(Pool::Blobs, Pool::UnsecuredBlobs, f.blob_hashes.len() as u64);
         }
+        if self.place(f) == Place::Top {
+            take(Pool::Top, Pool::UnsecuredTop, 1);
+        }
         takes
+    }
+
+    /// Where in the block it must stand.
+    pub fn place(&self, f: &TxFacts) -> Place {
+        if self.is_alone(f) || !f.authorities.is_empty() { Place::Top } else { Place::Anywhere }
     }
 
     /// What it obliges the builder to. It follows from the promise and the transaction's facts alone.
     pub fn duty(&self, f: &TxFacts) -> Duty {
-        let top = self.is_alone(f) || !f.authorities.is_empty();
         Duty::Include {
             key: self.key,
             tx: self.tx.clone(),
@@ -188,7 +195,7 @@ impl InclusionPromise {
             nonce: f.nonce,
             cost: f.cost,
             sidecar: self.sidecar,
-            place: if top { Place::Top } else { Place::Anywhere },
+            place: self.place(f),
             private: self.private,
             sender_had_code: self.seen.has_code,
         }
@@ -263,12 +270,25 @@ mod tests {
     }
 
     #[test]
+    fn whatever_must_stand_at_the_top_takes_the_slots_one_top() {
+        let tops = |p: InclusionPromise, authorities| {
+            let takes = derive(p, &facts(authorities)).unwrap().takes;
+            takes.iter().filter(|t| matches!(t, Take::Slot { pool: Pool::Top, amount: 1, .. })).count()
+        };
+        let mut coded = promise();
+        coded.seen.has_code = true;
+        let (sender, another) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        assert_eq!([tops(promise(), vec![]), tops(coded, vec![])], [0, 1]);
+        assert_eq!([tops(promise(), vec![(sender, 6)]), tops(promise(), vec![(another, 0)])], [1, 1]);
+    }
+
+    #[test]
     fn a_sender_without_a_deposit_draws_on_its_share_of_every_pool_and_another_on_none() {
         let mut f = facts(vec![]);
         f.blob_hashes = vec![B256::ZERO; 2];
-        let taken = |deposited| {
+        let taken = |f: &TxFacts, deposited| {
             let p = InclusionPromise { deposited, sidecar: Some(B256::ZERO), ..promise() };
-            let takes = derive(p, &f).unwrap().takes;
+            let takes = derive(p, f).unwrap().takes;
             let slot = takes.into_iter().filter_map(|t| match t {
                 Take::Slot { pool, amount, .. } => Some((pool, amount)),
                 _ => None,
@@ -276,10 +296,16 @@ mod tests {
             slot.collect::<std::collections::BTreeMap<_, _>>()
         };
         let all = [(Pool::Count, 1), (Pool::Bytes, 110), (Pool::Gas, 21_000), (Pool::Blobs, 2)];
-        assert_eq!(taken(true), all.into());
+        assert_eq!(taken(&f, true), all.into());
         let share = [Pool::UnsecuredCount, Pool::UnsecuredBytes, Pool::UnsecuredGas, Pool::UnsecuredBlobs];
         let both = all.into_iter().chain(share.into_iter().zip(all.map(|(_, amount)| amount)));
-        assert_eq!(taken(false), both.collect());
+        assert_eq!(taken(&f, false), both.collect());
+        f.authorities = vec![(Address::repeat_byte(2), 0)];
+        let tops = |deposited| {
+            let taken = taken(&f, deposited);
+            [Pool::Top, Pool::UnsecuredTop].map(|pool| taken.get(&pool).copied())
+        };
+        assert_eq!([tops(true), tops(false)], [[Some(1), None], [Some(1), Some(1)]]);
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub struct Draft {
 /// Whose key signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SignerRef {
-    /// The validator's own key: only delegates.
+    /// The validator's own key: delegates, and signs what a module that may says of its own (`Custom`).
+    /// It signs no promise.
     Validator(crate::BlsPublicKey),
     /// The slot's delegate BLS key: signs the one constraints message.
     Delegate(SlotKey),
@@ -50,6 +51,12 @@ pub enum Pool {
     Count,
     /// Promises to senders without a deposit.
     UnsecuredCount,
+    /// The very top of the block, which each slot has once. Whatever stands before a transaction of a sender
+    /// with code can call that code, have it create a contract, and so use up the nonce.
+    Top,
+    /// The very top, promised to a sender without a deposit. One top has no half: only some of the slots have
+    /// it for them, at most every second one.
+    UnsecuredTop,
 }
 
 /// A counted resource, taken in the step that binds.

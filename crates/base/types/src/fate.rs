@@ -50,7 +50,8 @@ impl Fate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// The slot has no block.
+    /// The slot has no block of the proposer's: there is none, or the one that the evidence names is another
+    /// proposer's, to whom a reorg gave the slot.
     Missed,
     /// The slot's block is not canonical.
     Orphaned,

@@ -94,9 +94,15 @@ fn prefixed(kind: u8, a: &[u8], b: &[u8]) -> B256 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use alloy_primitives::b256;
+    use crate::{
+        BlsPublicKey, Body, Completeness, Custom, InclusionPromise, Seal, SealedItem, SeenBlock, Slot, SlotKey,
+        body::{Constraints, Delegation, SeenSender},
+        fabric::G1,
+    };
+    use alloy_primitives::{Address, Bytes, U256, b256};
 
     #[test]
     fn signing_root_equals_commit_boosts_check_value() {
@@ -117,6 +123,128 @@ mod tests {
                 assert_eq!(hex::encode(domain(kind, version)), format!("{}{tail}", hex::encode(kind)));
             }
         }
+    }
+
+    // The golden values below come from a page of Python that shares nothing with this code: SHA-256 from its
+    // hashlib, Keccak-256 written out from FIPS 202 with the padding byte 0x01 and checked by the hashes of the
+    // empty string and of "abc", and the trees, tags and integers put together by hand:
+    //
+    //     root = lambda level, n: sha(b"\2" + (level[0] if level else bytes(32)) + n.to_bytes(8, "little") + bytes(24))
+    //     up   = lambda l: [sha(b"\1" + l[i] + l[i+1]) if i + 1 < len(l) else l[i] for i in range(0, len(l), 2)]
+
+    fn leaf(n: u8) -> B256 {
+        B256::repeat_byte(n)
+    }
+
+    #[test]
+    fn merkle_roots_are_the_golden_ones() {
+        let golden = [
+            b256!("0x977c6d24ff2b851777af4dce0615e547112c6c0128a37338b3a1db9d055fff09"),
+            b256!("0x68aae85d95ede805164d699c535ecd9711aa0d96473045b68c1b4622fff47132"),
+            b256!("0xe08e016c6608cddf3428b32b1c536e0252c41f6db683272dabe372418cf8f2ec"),
+            b256!("0x30ebd73cb399c9c151cafe7004274eadadf048ca10d030371d98b80d90d33dfd"),
+            b256!("0xcfa4a16dbfdc8594cd93ca4f7037c127597f813c91106ae321386b679cfd5e1d"),
+            b256!("0x7d7c2d73c699d86f7d8b70e4a821dab55856eb63e0f7adcdd42cd8fa42ebc1a2"),
+        ];
+        let leaves = [1, 2, 3, 4, 5].map(leaf);
+        for (n, want) in golden.into_iter().enumerate() {
+            assert_eq!(merkle_root(&leaves[..n]), want, "{n} leaves");
+        }
+    }
+
+    #[test]
+    fn a_node_is_no_leaf() {
+        // Without tags, the tree over two inner nodes would be that over the four leaves below them.
+        let node = |l: B256, r: B256| prefixed(1, l.as_slice(), r.as_slice());
+        let hashed = |l: B256| prefixed(0, l.as_slice(), &[]);
+        let nodes = [node(hashed(leaf(1)), hashed(leaf(2))), node(hashed(leaf(3)), hashed(leaf(4)))];
+        let counted = |root: B256, n: u64| prefixed(2, root.as_slice(), le32(n).as_slice());
+        assert_eq!(merkle_root(&[1, 2, 3, 4].map(leaf)), counted(node(nodes[0], nodes[1]), 4));
+        assert_eq!(merkle_root(&nodes), counted(node(hashed(nodes[0]), hashed(nodes[1])), 2));
+        assert_ne!(node(hashed(nodes[0]), hashed(nodes[1])), node(nodes[0], nodes[1]));
+        // Nor are a leaf, a node and a counted root one thing where their bytes are the same.
+        let (l, r) = (leaf(1), leaf(2));
+        let kinds = [0, 1, 2].map(|kind| prefixed(kind, l.as_slice(), r.as_slice()));
+        assert!(kinds[0] != kinds[1] && kinds[1] != kinds[2] && kinds[0] != kinds[2]);
+    }
+
+    fn slot_key() -> SlotKey {
+        SlotKey { chain_id: 7, proposer: BlsPublicKey::new([3; 48]), slot: Slot::new(9) }
+    }
+
+    /// One of each kind.
+    fn said() -> Vec<Body> {
+        let key = slot_key();
+        let generator = BlsPublicKey::new(alloy_primitives::hex!(
+            "97f1d3a73197d7942695638c4fa9ac0fc3688c4f9774b905a14e3a3f171bac586c55e83ff97a1aeffb3af00adb22c6bb"
+        ));
+        let g1 = G1::new(&generator).unwrap();
+        let item = |n: u8| SealedItem { seq: n.into(), tx_hash: leaf(n), promise: SigningRoot(leaf(n)) };
+        let (chain_id, slot) = (7, key.slot);
+        vec![
+            Body::Inclusion(InclusionPromise {
+                key,
+                tx: vec![2].into(),
+                sidecar: None,
+                request_hash: B256::ZERO,
+                slasher: Address::ZERO,
+                price: U256::ZERO,
+                deposited: false,
+                private: false,
+                seen: SeenSender::default(),
+            }),
+            Body::Custom(Custom { tag: leaf(3), scope: None, body: b"said".to_vec().into() }),
+            Body::Delegation(Delegation {
+                chain_id,
+                proposer: g1,
+                delegate: g1,
+                committer: Address::ZERO,
+                slot,
+                metadata: Bytes::new(),
+            }),
+            Body::Seal(Seal { key, items: vec![item(1), item(2)] }),
+            Body::Constraints(Constraints {
+                chain_id,
+                proposer: g1,
+                delegate: g1,
+                slot,
+                constraints: Vec::new(),
+                receivers: Vec::new(),
+            }),
+            Body::Completeness(Completeness { key, root: merkle_root(&[leaf(1), leaf(2)]), count: 2 }),
+            Body::SeenBlock(SeenBlock { key, block_root: leaf(1), block_hash: leaf(2) }),
+        ]
+    }
+
+    /// Whoever verifies a promise of an older host computes these: they never change.
+    #[test]
+    fn every_signed_kind_has_its_golden_id() {
+        let golden = [
+            ("inclusion", b256!("0xb866942ffe4ab99662fa6b9036afe59b23b655ca6144e6b4ee9e370867870e5e")),
+            ("delegation", b256!("0x18a7b98d23c72f7e16b0439737ae810a259d4c4d4687571e00868de96764a198")),
+            ("seal", b256!("0xc1b42b6285b20d5bbb8bde2e14b7f2d86dbaa8ec9b4faf2054e8dbee04acc9d0")),
+            ("constraints", b256!("0xeaf6ab6ee789a6d1d095a9763c675983acf0ce63f907ed787659999da7ec165d")),
+            ("completeness", b256!("0x26b09c7096c346cd9b82768b7797592418fa52a97be889fc80095109b025457c")),
+            ("seen-block", b256!("0x34077d432f6fb36ea47d4b2cf4b022fd91ee0bd9ee1eb9c8dcb57bb18e51638e")),
+        ];
+        let said = said();
+        let ids: Vec<_> = said.iter().filter_map(|b| Some((b.kind(), b.registered_signing_id()?))).collect();
+        assert_eq!(ids, golden);
+        assert_eq!(said.len(), golden.len() + 1, "and a module's own, under the module's id");
+    }
+
+    #[test]
+    fn every_own_root_is_the_golden_one() {
+        let golden = [
+            ("custom", b256!("0xf703a170e8b030584ce99447f9c7fa78d7515a1a14eedc8dfe197ca5588b9850")),
+            ("seal", b256!("0x285cb3592eaf7cabc7def5bb2a83fc20ae5624882553e9072cb8ac334dece36e")),
+            ("completeness", b256!("0xfc83f18d861803db9a6e3bf51c74c41afa039f5bc0d2a4190017d0e340c14407")),
+            ("seen-block", b256!("0x755f92afe9963f2f5d57dd1604aeca10da17dcdc70e21399841924d030d2ced6")),
+        ];
+        // The other kinds have Fabric's roots, which `fabric` holds against its own values.
+        let own = |b: &Body| !matches!(b, Body::Inclusion(_) | Body::Delegation(_) | Body::Constraints(_));
+        let roots: Vec<_> = said().iter().filter(|b| own(b)).map(|b| (b.kind(), b.object_root())).collect();
+        assert_eq!(roots, golden);
     }
 
     #[test]

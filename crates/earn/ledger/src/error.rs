@@ -19,6 +19,9 @@ pub enum LedgerError {
         /// What the store said.
         source: redb::Error,
     },
+    /// The disk failed: the file is closed, and is opened anew.
+    #[error("the ledger's file is closed since its disk failed, and is opened again soon: {0}")]
+    Closed(String),
     /// The file was written by a later version.
     #[error("the ledger has format {found}, this program reads {known}")]
     Format {

@@ -3,7 +3,8 @@
 pub use crate::store::Booked;
 use crate::{
     Account, Config, Entry, Kind, LedgerError, Settlement, Totals,
-    meter::{Buffer, ModuleMeter, Waiting},
+    file::Opener,
+    meter::{Buffer, ModuleMeter, Prices, Waiting},
     store::Store,
 };
 use parking_lot::Mutex;
@@ -12,17 +13,25 @@ use std::{
     path::Path,
     sync::{Arc, Weak},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
-use tandem_module::{Clock, Meter};
+use tandem_module::Meter;
 use tandem_types::{ModuleId, Slot, Wei};
 
 /// The books of one host. Share it as an [`Arc`]; the last one closes it, after a sync.
 pub struct Ledger {
     pub(crate) store: Store,
     pub(crate) buffer: Arc<Buffer>,
-    clock: Arc<dyn Clock>,
-    fault: Mutex<Option<String>>,
+    fault: Mutex<Option<Fault>>,
+}
+
+/// Why nothing is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Unix milliseconds of the first write that failed.
+    pub since_ms: u64,
+    /// In words.
+    pub why: String,
 }
 
 /// What a slot forwent, shared among the modules whose promises made it do so.
@@ -66,11 +75,24 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Open`] if it is locked or damaged, [`LedgerError::Chain`] if it is another
     /// chain's, [`LedgerError::Config`].
-    pub fn open(path: &Path, chain_id: u64, config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>, LedgerError> {
+    pub fn open(path: &Path, chain_id: u64, config: &Config) -> Result<Arc<Self>, LedgerError> {
+        let (file, cache_bytes) = (path.to_owned(), config.cache_bytes);
+        let opener = move || Ok(redb::Builder::new().set_cache_size(cache_bytes).create(&file)?);
+        Self::open_by(Box::new(opener), path, chain_id, config)
+    }
+
+    /// The same over whatever database `opener` opens; `path` is for the words of an error.
+    ///
+    /// # Errors
+    /// See [`Ledger::open`].
+    pub fn open_by(opener: Opener, path: &Path, chain_id: u64, config: &Config) -> Result<Arc<Self>, LedgerError> {
         config.validate()?;
-        let store = Store::open(path, chain_id, config.cache_bytes)?;
-        let ledger =
-            Arc::new(Self { store, buffer: Arc::new(Buffer::new(config.buffer)), clock, fault: Mutex::default() });
+        let named = |e| match e {
+            LedgerError::Store(source) => LedgerError::Open { path: path.into(), source },
+            other => other,
+        };
+        let store = Store::open(opener, chain_id).map_err(named)?;
+        let ledger = Arc::new(Self { store, buffer: Arc::new(Buffer::new(config.buffer)), fault: Mutex::default() });
         let weak = Arc::downgrade(&ledger);
         let (flush, sync) = (Duration::from_millis(config.flush_ms), Duration::from_millis(config.sync_ms));
         let spawned =
@@ -79,9 +101,16 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// The meter of one module: what the module books goes under this name, whatever it says.
-    pub fn meter(&self, module: ModuleId) -> Arc<dyn Meter> {
-        Arc::new(ModuleMeter::new(module, self.buffer.clone(), self.clock.clone()))
+    /// The meter of one module: what the module books goes under this name, whatever it says, and only
+    /// what `prices` has a record of.
+    pub fn meter(&self, module: ModuleId, prices: Arc<dyn Prices>) -> Arc<dyn Meter> {
+        Arc::new(ModuleMeter::new(module, self.buffer.clone(), prices))
+    }
+
+    /// Charges since the start that were not booked, by module: no record of that module's carries such
+    /// a price.
+    pub fn refused(&self) -> BTreeMap<ModuleId, u64> {
+        self.buffer.refused()
     }
 
     /// Books entries, all or none.
@@ -165,13 +194,32 @@ impl Ledger {
     }
 
     /// Why the last write failed, until one succeeds.
-    pub fn fault(&self) -> Option<String> {
-        self.fault.lock().clone()
+    pub fn fault(&self) -> Option<Fault> {
+        if let Some(fault) = self.fault.lock().clone() {
+            return Some(fault);
+        }
+        // A read closed it, and nothing was to be written since.
+        self.store.closed().map(|why| self.failed(why))
+    }
+
+    fn failed(&self, why: String) -> Fault {
+        let mut fault = self.fault.lock();
+        let since_ms = fault.as_ref().map_or_else(now_ms, |f| f.since_ms);
+        fault.insert(Fault { since_ms, why }).clone()
     }
 
     fn noted<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
-        *self.fault.lock() = result.as_ref().err().map(ToString::to_string);
+        match &result {
+            Ok(_) => *self.fault.lock() = None,
+            Err(e) => drop(self.failed(e.to_string())),
+        }
         result
+    }
+
+    /// How often the file was opened anew after the disk failed. What was not synced before is gone: whoever
+    /// has it books it again.
+    pub fn reopened(&self) -> u64 {
+        self.store.reopened()
     }
 
     /// Notes that the journal was replayed up to and including this sequence number.
@@ -267,6 +315,11 @@ fn share(wei: Wei, weights: &[(ModuleId, u64)]) -> Vec<(ModuleId, Wei)> {
     out.into_iter().map(|(m, p)| (m, Wei::new(p))).collect()
 }
 
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn write_now_and_then(ledger: &Weak<Ledger>, flush: Duration, sync: Duration) {
     let mut synced = Instant::now();
     loop {
@@ -276,8 +329,10 @@ fn write_now_and_then(ledger: &Weak<Ledger>, flush: Duration, sync: Duration) {
         if due {
             synced = Instant::now();
         }
-        if let Err(error) = ledger.write_buffer(due) {
-            tracing::error!(%error, "the ledger could not be written; its charges wait");
+        match ledger.write_buffer(due) {
+            // Said once, when it was closed.
+            Ok(()) | Err(LedgerError::Closed(_)) => {}
+            Err(error) => tracing::error!(%error, "the ledger could not be written; its charges wait"),
         }
     }
 }

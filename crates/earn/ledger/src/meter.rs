@@ -1,4 +1,4 @@
-//! The meter that modules see: it takes an amount and returns at once.
+//! The meter that modules see: it takes an amount, looks for its record, and returns at once.
 
 use crate::{Entry, Settlement};
 use alloy_primitives::U256;
@@ -10,11 +10,28 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use tandem_module::{Clock, Meter};
-use tandem_types::ModuleId;
+use tandem_module::Meter;
+use tandem_types::{ModuleId, Slot};
 
 /// Counters that one module may have, and bytes of a counter's name.
 const NAMES: (usize, usize) = (64, 64);
+
+/// What a module's record says that its requester accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// The record's slot, where it has one.
+    pub slot: Option<Slot>,
+    /// Unix milliseconds at which it was recorded.
+    pub at_ms: u64,
+    /// How much.
+    pub wei: U256,
+}
+
+/// The records that charges must have: the journal, as `bin/tandem` joins it. Answered from memory.
+pub trait Prices: Send + Sync {
+    /// The price of a record, if there is one, it is this module's, and it carries a price.
+    fn price(&self, module: &ModuleId, seq: u64) -> Option<Price>;
+}
 
 /// Something on its way to the file.
 #[derive(Clone, Debug)]
@@ -29,12 +46,19 @@ pub(crate) struct Buffer {
     waiting: Mutex<Vec<Waiting>>,
     most: usize,
     overflowed: AtomicU64,
+    refused: Mutex<BTreeMap<ModuleId, u64>>,
     counters: Mutex<BTreeMap<ModuleId, BTreeMap<String, u64>>>,
 }
 
 impl Buffer {
     pub(crate) fn new(most: usize) -> Self {
-        Self { waiting: Mutex::default(), most, overflowed: AtomicU64::new(0), counters: Mutex::default() }
+        Self {
+            waiting: Mutex::default(),
+            most,
+            overflowed: AtomicU64::new(0),
+            refused: Mutex::default(),
+            counters: Mutex::default(),
+        }
     }
 
     /// Puts it behind the others, if there is a place.
@@ -63,6 +87,20 @@ impl Buffer {
         self.overflowed.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn refused(&self) -> BTreeMap<ModuleId, u64> {
+        self.refused.lock().clone()
+    }
+
+    fn refuse(&self, module: &ModuleId, seq: u64, wei: U256) {
+        let mut refused = self.refused.lock();
+        let n = refused.entry(module.clone()).or_default();
+        if *n == 0 {
+            // Once: a module that does this may do it often.
+            tracing::warn!(%module, seq, %wei, "a charge has no record of this module's with that price: it is not booked");
+        }
+        *n = n.saturating_add(1);
+    }
+
     pub(crate) fn counters(&self) -> BTreeMap<ModuleId, BTreeMap<String, u64>> {
         self.counters.lock().clone()
     }
@@ -72,18 +110,23 @@ impl Buffer {
 pub(crate) struct ModuleMeter {
     module: ModuleId,
     buffer: Arc<Buffer>,
-    clock: Arc<dyn Clock>,
+    prices: Arc<dyn Prices>,
 }
 
 impl ModuleMeter {
-    pub(crate) fn new(module: ModuleId, buffer: Arc<Buffer>, clock: Arc<dyn Clock>) -> Self {
-        Self { module, buffer, clock }
+    pub(crate) fn new(module: ModuleId, buffer: Arc<Buffer>, prices: Arc<dyn Prices>) -> Self {
+        Self { module, buffer, prices }
     }
 }
 
 impl Meter for ModuleMeter {
+    /// Books what the record says, as a replay of the journal would: a module's word only has it booked
+    /// at once. A word for which there is no such record is refused.
     fn charged(&self, seq: u64, wei: U256) {
-        let entry = Entry::charged(self.module.clone(), seq, None, self.clock.now_ms(), wei);
+        let Some(price) = self.prices.price(&self.module, seq).filter(|p| wei <= p.wei) else {
+            return self.buffer.refuse(&self.module, seq, wei);
+        };
+        let entry = Entry::charged(self.module.clone(), seq, price.slot, price.at_ms, price.wei);
         // A promise does not wait for the books. The journal has it, and the next replay books it.
         if !self.buffer.push(Waiting::Charge(entry)) {
             self.buffer.overflowed.fetch_add(1, Ordering::Relaxed);

@@ -41,7 +41,7 @@ pub struct SlotReport {
 }
 
 /// Days that one report shows at most.
-const MOST_DAYS: u64 = 366;
+pub const MOST_DAYS: u64 = 366;
 /// Rows that one report reads at most: a year of 64 modules.
 const MOST_ROWS: usize = 366 * 64;
 
@@ -146,7 +146,7 @@ impl fmt::Display for Report {
         }
         self.days.iter().try_for_each(|d| line(f, &d.date, &d.total))?;
         if self.total.total().is_ok_and(|t| t.cost.get().is_zero()) {
-            writeln!(f, "\ncost is 0: nothing that runs here pays anybody to keep a promise")?;
+            writeln!(f, "\nno cost is booked yet: nothing that runs here pays anybody to keep a promise")?;
         }
         Ok(())
     }
@@ -164,7 +164,9 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, account: &Account) -> fmt::Resul
     let Ok(t) = account.total() else { return writeln!(f, "{name:<16} out of range") };
     let Totals { charged, received, forgone, cost, promises, kept, early, excused, broken } = t;
     write!(f, "{name:<16}")?;
-    [charged, received, forgone, cost].iter().try_for_each(|w| write!(f, " {:>24}", ether(*w)))?;
+    [charged, received, forgone].iter().try_for_each(|w| write!(f, " {:>24}", ether(*w)))?;
+    let cost = if cost == Wei::ZERO { "none booked".to_owned() } else { ether(cost) };
+    write!(f, " {cost:>24}")?;
     writeln!(f, " {promises:>9} {kept:>9} {early:>6} {excused:>8} {broken:>7}")
 }
 

@@ -1,12 +1,16 @@
 //! The file: entries, fates and sums, moved together in one transaction.
 
-use crate::{Account, Entry, Kind, LedgerError, Settlement, totals::Move};
+use crate::{
+    Account, Entry, Kind, LedgerError, Settlement,
+    file::{File, Opener},
+    totals::Move,
+};
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap},
-    path::Path,
+    sync::Arc,
 };
 use tandem_types::{Fate, ModuleId, Slot};
 
@@ -60,40 +64,36 @@ pub enum Booked {
     Moved,
 }
 
+/// Sums of all time, as they were committed last: asked for at each look at a page.
+type All = Arc<RwLock<BTreeMap<ModuleId, Account>>>;
+
 pub(crate) struct Store {
-    db: Database,
-    /// Sums of all time, as they were committed last: asked for at each look at a page.
-    all: RwLock<BTreeMap<ModuleId, Account>>,
+    file: File,
+    all: All,
     writing: Mutex<()>,
 }
 
 impl Store {
-    pub(crate) fn open(path: &Path, chain_id: u64, cache_bytes: usize) -> Result<Self, LedgerError> {
-        let db = redb::Builder::new()
-            .set_cache_size(cache_bytes)
-            .create(path)
-            .map_err(|e| LedgerError::Open { path: path.into(), source: e.into() })?;
-        let txn = db.begin_write()?;
-        {
-            let mut meta = txn.open_table(META)?;
-            txn.open_table(ENTRIES)?;
-            txn.open_table(FATES)?;
-            txn.open_table(SUMS)?;
-            let found = meta.get("format")?.map_or(FORMAT, |v| v.value());
-            if found != FORMAT {
-                return Err(LedgerError::Format { found, known: FORMAT });
-            }
-            let chain = meta.get("chain")?.map_or(chain_id, |v| v.value());
-            if chain != chain_id {
-                return Err(LedgerError::Chain { found: chain, want: chain_id });
-            }
-            meta.insert("format", FORMAT)?;
-            meta.insert("chain", chain_id)?;
-        }
-        txn.commit()?;
-        let store = Self { db, all: RwLock::default(), writing: Mutex::default() };
-        *store.all.write() = store.sums(Axis::All)?.into_iter().collect();
-        Ok(store)
+    pub(crate) fn open(open: Opener, chain_id: u64) -> Result<Self, LedgerError> {
+        let all = All::default();
+        let kept = Arc::clone(&all);
+        let prepare = move |db: &Database| {
+            prepare(db, chain_id)?;
+            // Those in memory may be ahead of a file that was opened anew.
+            *kept.write() = rows(db, Axis::All)?.into_iter().map(|(_, m, account)| (m, account)).collect();
+            Ok(())
+        };
+        Ok(Self { file: File::open(open, Box::new(prepare))?, all, writing: Mutex::default() })
+    }
+
+    /// How often the file was opened anew after the disk failed.
+    pub(crate) fn reopened(&self) -> u64 {
+        self.file.reopened()
+    }
+
+    /// Why the file is closed, while it is.
+    pub(crate) fn closed(&self) -> Option<String> {
+        self.file.closed()
     }
 
     /// Sums of all time by module, from memory.
@@ -109,21 +109,28 @@ impl Store {
     ) -> Result<T, LedgerError> {
         // One at a time up to and including the sums in memory; these are locked for no disk's sake.
         let _writing = self.writing.lock();
-        let mut txn = self.db.begin_write()?;
-        txn.set_durability(if synced { Durability::Immediate } else { Durability::None })?;
-        let (out, changed) = {
-            let mut batch = Batch {
-                entries: txn.open_table(ENTRIES)?,
-                fates: txn.open_table(FATES)?,
-                sums: txn.open_table(SUMS)?,
-                meta: txn.open_table(META)?,
-                changed: HashMap::new(),
+        let out = self.file.with(|db| {
+            let mut txn = db.begin_write()?;
+            txn.set_durability(if synced { Durability::Immediate } else { Durability::None })?;
+            let (out, changed) = {
+                let mut batch = Batch {
+                    entries: txn.open_table(ENTRIES)?,
+                    fates: txn.open_table(FATES)?,
+                    sums: txn.open_table(SUMS)?,
+                    meta: txn.open_table(META)?,
+                    changed: HashMap::new(),
+                };
+                let out = work(&mut batch)?;
+                (out, batch.write_sums()?)
             };
-            let out = work(&mut batch)?;
-            (out, batch.write_sums()?)
-        };
-        txn.commit()?;
-        self.all.write().extend(changed);
+            txn.commit()?;
+            // Within: a file that is opened anew reads them again.
+            self.all.write().extend(changed);
+            Ok(out)
+        })?;
+        if synced {
+            self.file.synced();
+        }
         Ok(out)
     }
 
@@ -136,42 +143,75 @@ impl Store {
     }
 
     fn meta(&self, name: &str) -> Result<u64, LedgerError> {
-        Ok(self.db.begin_read()?.open_table(META)?.get(name)?.map_or(0, |v| v.value()))
+        self.file.with(|db| Ok(db.begin_read()?.open_table(META)?.get(name)?.map_or(0, |v| v.value())))
     }
 
     pub(crate) fn entry(&self, module: &ModuleId, seq: u64, kind: Kind) -> Result<Option<Entry>, LedgerError> {
-        let table = self.db.begin_read()?.open_table(ENTRIES)?;
-        read(table.get((module.as_str(), seq, kind as u8))?)
+        self.file.with(|db| {
+            let table = db.begin_read()?.open_table(ENTRIES)?;
+            read(table.get((module.as_str(), seq, kind as u8))?)
+        })
     }
 
     pub(crate) fn fate(&self, module: &ModuleId, seq: u64) -> Result<Option<FateRow>, LedgerError> {
-        let table = self.db.begin_read()?.open_table(FATES)?;
-        read(table.get((module.as_str(), seq))?)
+        self.file.with(|db| {
+            let table = db.begin_read()?.open_table(FATES)?;
+            read(table.get((module.as_str(), seq))?)
+        })
     }
 
     /// The sums of all modules at one place of an axis, ordered by module.
     pub(crate) fn sums(&self, axis: Axis) -> Result<Vec<(ModuleId, Account)>, LedgerError> {
-        let (a, n) = axis.key();
-        Ok(self.range(a, n, n, usize::MAX)?.into_iter().map(|(_, m, account)| (m, account)).collect())
+        let rows = self.file.with(|db| rows(db, axis))?;
+        Ok(rows.into_iter().map(|(_, m, account)| (m, account)).collect())
     }
 
     /// Sums of the days `from..=to`, at most `limit` rows.
-    pub(crate) fn days(&self, from: u64, to: u64, limit: usize) -> Result<Vec<(u64, ModuleId, Account)>, LedgerError> {
-        self.range(1, from, to, limit)
+    pub(crate) fn days(&self, from: u64, to: u64, limit: usize) -> Result<Vec<Row>, LedgerError> {
+        self.file.with(|db| range(db, Axis::Day(from).key(), Axis::Day(to).key(), limit))
     }
+}
 
-    fn range(&self, axis: u8, from: u64, to: u64, limit: usize) -> Result<Vec<(u64, ModuleId, Account)>, LedgerError> {
-        let table = self.db.begin_read()?.open_table(SUMS)?;
-        let mut out = Vec::new();
-        // Names of modules are ASCII, so that U+10FFFF is behind them all.
-        for row in table.range((axis, from, "")..=(axis, to, "\u{10ffff}"))?.take(limit) {
-            let (key, value) = row?;
-            let (_, n, module) = key.value();
-            let module = serde_json::from_value(serde_json::Value::String(module.into()))?;
-            out.push((n, module, serde_json::from_slice(value.value())?));
+/// Makes the tables, and checks that the file is this chain's.
+fn prepare(db: &Database, chain_id: u64) -> Result<(), LedgerError> {
+    let txn = db.begin_write()?;
+    {
+        let mut meta = txn.open_table(META)?;
+        txn.open_table(ENTRIES)?;
+        txn.open_table(FATES)?;
+        txn.open_table(SUMS)?;
+        let found = meta.get("format")?.map_or(FORMAT, |v| v.value());
+        if found != FORMAT {
+            return Err(LedgerError::Format { found, known: FORMAT });
         }
-        Ok(out)
+        let chain = meta.get("chain")?.map_or(chain_id, |v| v.value());
+        if chain != chain_id {
+            return Err(LedgerError::Chain { found: chain, want: chain_id });
+        }
+        meta.insert("format", FORMAT)?;
+        meta.insert("chain", chain_id)?;
     }
+    Ok(txn.commit()?)
+}
+
+/// A place on an axis, a module and its sums there.
+type Row = (u64, ModuleId, Account);
+
+fn rows(db: &Database, at: Axis) -> Result<Vec<Row>, LedgerError> {
+    range(db, at.key(), at.key(), usize::MAX)
+}
+
+fn range(db: &Database, from: (u8, u64), to: (u8, u64), limit: usize) -> Result<Vec<Row>, LedgerError> {
+    let table = db.begin_read()?.open_table(SUMS)?;
+    let mut out = Vec::new();
+    // Names of modules are ASCII, so that U+10FFFF is behind them all.
+    for row in table.range((from.0, from.1, "")..=(to.0, to.1, "\u{10ffff}"))?.take(limit) {
+        let (key, value) = row?;
+        let (_, n, module) = key.value();
+        let module = serde_json::from_value(serde_json::Value::String(module.into()))?;
+        out.push((n, module, serde_json::from_slice(value.value())?));
+    }
+    Ok(out)
 }
 
 fn read<T: for<'d> Deserialize<'d>>(

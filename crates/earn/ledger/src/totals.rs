@@ -15,7 +15,8 @@ pub struct Totals {
     pub received: Wei,
     /// What refused bids would have paid more, in wei.
     pub forgone: Wei,
-    /// What keeping promises cost, in wei.
+    /// What keeping promises cost, in wei. In JSON `null` while none is booked: a zero would look measured.
+    #[serde(with = "booked")]
     pub cost: Wei,
     /// Promises that were charged for, at a price of zero too.
     pub promises: u64,
@@ -27,6 +28,19 @@ pub struct Totals {
     pub excused: u64,
     /// Promises broken.
     pub broken: u64,
+}
+
+/// An amount in JSON, or `null` where none was booked.
+mod booked {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use tandem_types::Wei;
+
+    pub(super) fn serialize<S: Serializer>(wei: &Wei, s: S) -> Result<S::Ok, S::Error> {
+        (*wei != Wei::ZERO).then_some(wei).serialize(s)
+    }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Wei, D::Error> {
+        Option::deserialize(d).map(Option::unwrap_or_default)
+    }
 }
 
 impl Totals {

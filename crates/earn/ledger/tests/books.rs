@@ -4,23 +4,28 @@
 use alloy_primitives::{B256, U256};
 use std::{path::Path, sync::Arc};
 use tandem_ledger::{
-    Booked, Config, Entry, Forgone, Kind, Ledger, LedgerError, OwnBlock, Settlement, Totals, effective_tip,
+    Booked, Config, Entry, Forgone, Kind, Ledger, LedgerError, OwnBlock, Price, Prices, Settlement, Totals,
+    effective_tip,
 };
-use tandem_module::Clock;
 use tandem_types::{BlockId, Cause, Evidence, Fate, ModuleId, Slot, Wei};
 
 /// 2026-11-22 12:00 UTC.
 const NOON: u64 = 20_779 * 86_400_000 + 43_200_000;
 
-struct Fixed;
-impl Clock for Fixed {
-    fn now_ms(&self) -> u64 {
-        NOON
+/// Each number is a record of `preconf`'s, with a price by its number.
+struct Records(fn(u64) -> u64);
+impl Prices for Records {
+    fn price(&self, module: &ModuleId, seq: u64) -> Option<Price> {
+        let price = Price { slot: Some(Slot::new(9)), at_ms: NOON, wei: U256::from(self.0(seq)) };
+        (module.as_str() == "preconf").then_some(price)
     }
+}
+fn at(price: fn(u64) -> u64) -> Arc<dyn Prices> {
+    Arc::new(Records(price))
 }
 
 fn open(path: &Path) -> Arc<Ledger> {
-    Ledger::open(path, 1, &Config::default(), Arc::new(Fixed)).unwrap()
+    Ledger::open(path, 1, &Config::default()).unwrap()
 }
 fn module(name: &str) -> ModuleId {
     name.parse().unwrap()
@@ -62,18 +67,18 @@ fn the_same_entry_again_changes_nothing() {
 fn what_the_meter_and_a_replay_both_book_is_booked_once() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(&dir.path().join("l"));
-    ledger.meter(module("preconf")).charged(1, U256::from(50));
-    // The replay knows the slot, and a day that differs because midnight lay between.
+    ledger.meter(module("preconf"), at(|_| 50)).charged(1, U256::from(50));
+    // A booking of another day, because midnight lay between.
     let mut replayed = charge(1, 50);
     replayed.at_ms += 86_400_000;
     ledger.report(NOON, 1).unwrap();
-    assert_eq!(ledger.book(vec![replayed]).unwrap(), [Booked::Moved]);
+    assert_eq!(ledger.book(vec![replayed]).unwrap(), [Booked::Same]);
     assert_eq!(total(&ledger).promises, 1);
     assert_eq!(total(&ledger).charged, Wei::from(50u128));
     let report = ledger.report(NOON + 86_400_000, 2).unwrap();
     assert_eq!(report.days.len(), 1, "the first booking's day stands");
     let slot = ledger.slot(Slot::new(9)).unwrap();
-    assert_eq!(slot.total.total().unwrap().charged, Wei::from(50u128), "the slot is known now");
+    assert_eq!(slot.total.total().unwrap().charged, Wei::from(50u128), "the slot is the record's");
 }
 
 #[test]
@@ -145,6 +150,26 @@ fn what_a_slot_forwent_is_shared_by_gas_summed_a_day_and_moved_by_the_final_bloc
 }
 
 #[test]
+fn a_cost_that_nobody_booked_is_no_zero_and_one_that_was_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("l"));
+    ledger.book(vec![charge(1, 100)]).unwrap();
+    let told = || {
+        let report = ledger.report(0, 1).unwrap();
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(serde_json::from_value::<tandem_ledger::Report>(json.clone()).unwrap(), report, "it reads back");
+        (json["total"]["provisional"]["cost"].clone(), report.to_string())
+    };
+    let (cost, text) = told();
+    assert!(cost.is_null(), "{cost}");
+    assert!(text.contains("none booked") && text.contains("no cost is booked yet"), "{text}");
+    ledger.book(vec![Entry { kind: Kind::Cost, ..charge(1, 5) }]).unwrap();
+    let (cost, text) = told();
+    assert_eq!(cost, "5");
+    assert!(!text.contains("booked") && text.contains("0.000000000000000005"), "{text}");
+}
+
+#[test]
 fn a_provisional_fate_that_a_final_one_overtook_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(&dir.path().join("l"));
@@ -159,11 +184,11 @@ fn reconciled_fates_and_their_cursor_are_on_the_disk_together_and_booked_once() 
     let dir = tempfile::tempdir().unwrap();
     let config = Config { flush_ms: 60_000, sync_ms: 60_000, ..Config::default() };
     let path = dir.path().join("l");
-    let ledger = Ledger::open(&path, 1, &config, Arc::new(Fixed)).unwrap();
+    let ledger = Ledger::open(&path, 1, &config).unwrap();
     let killed = |name: &str| {
         let copy = dir.path().join(name);
         std::fs::copy(&path, &copy).unwrap();
-        Ledger::open(&copy, 1, &config, Arc::new(Fixed)).unwrap()
+        Ledger::open(&copy, 1, &config).unwrap()
     };
     let all = [kept(1, 5, Some((3, 21_000)), true), kept(2, 5, None, true)];
     // The control: what only waits for the next write is lost.
@@ -204,7 +229,7 @@ fn what_was_synced_is_there_after_a_restart_and_a_replay_does_not_double_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("l");
     let ledger = open(&path);
-    let meter = ledger.meter(module("preconf"));
+    let meter = ledger.meter(module("preconf"), at(|seq| seq));
     (1..=100).for_each(|seq| meter.charged(seq, U256::from(seq)));
     ledger.set_cursor(60).unwrap();
     drop(meter);
@@ -220,7 +245,7 @@ fn what_was_synced_is_there_after_a_restart_and_a_replay_does_not_double_it() {
 /// The writing thread may hold the file for one more flush.
 fn reopen(path: &Path) -> Arc<Ledger> {
     for _ in 0..100 {
-        match Ledger::open(path, 1, &Config::default(), Arc::new(Fixed)) {
+        match Ledger::open(path, 1, &Config::default()) {
             Ok(ledger) => return ledger,
             Err(LedgerError::Open { .. }) => std::thread::sleep(std::time::Duration::from_millis(20)),
             Err(e) => panic!("{e}"),
@@ -236,7 +261,7 @@ fn a_ledger_of_another_chain_is_refused() {
     drop(open(&path));
     drop(reopen(&path));
     for _ in 0..100 {
-        match Ledger::open(&path, 2, &Config::default(), Arc::new(Fixed)) {
+        match Ledger::open(&path, 2, &Config::default()) {
             Err(LedgerError::Chain { found: 1, want: 2 }) => return,
             Err(LedgerError::Open { .. }) => std::thread::sleep(std::time::Duration::from_millis(20)),
             other => panic!("{:?}", other.map(|_| ())),
@@ -249,8 +274,8 @@ fn a_ledger_of_another_chain_is_refused() {
 fn charges_beyond_the_buffer_are_counted_and_come_again_from_the_journal() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config { buffer: 3, flush_ms: 60_000, sync_ms: 60_000, ..Config::default() };
-    let ledger = Ledger::open(&dir.path().join("l"), 1, &config, Arc::new(Fixed)).unwrap();
-    let meter = ledger.meter(module("preconf"));
+    let ledger = Ledger::open(&dir.path().join("l"), 1, &config).unwrap();
+    let meter = ledger.meter(module("preconf"), at(|_| 10));
     (1..=5).for_each(|seq| meter.charged(seq, U256::from(10)));
     assert_eq!(ledger.overflowed(), 2);
     assert_eq!(total(&ledger).promises, 3);
@@ -259,15 +284,33 @@ fn charges_beyond_the_buffer_are_counted_and_come_again_from_the_journal() {
 }
 
 #[test]
+fn a_charge_that_has_no_such_record_changes_no_total_and_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("l"));
+    let meter = ledger.meter(module("preconf"), at(|seq| if seq == 1 { 50 } else { 0 }));
+    meter.charged(1, U256::from(51));
+    meter.charged(2, U256::from(1));
+    ledger.meter(module("liar"), at(|_| 50)).charged(1, U256::from(50));
+    ledger.sync().unwrap();
+    assert_eq!(total(&ledger), Totals::default());
+    assert_eq!(ledger.refused(), [(module("liar"), 1), (module("preconf"), 2)].into());
+    // The control: the record's own price is booked, also where the module says less.
+    meter.charged(1, U256::from(20));
+    ledger.sync().unwrap();
+    assert_eq!((total(&ledger).charged, total(&ledger).promises), (Wei::from(50u128), 1));
+    assert_eq!(ledger.book(vec![charge(1, 50)]).unwrap(), [Booked::Same], "as the replay books it");
+}
+
+#[test]
 fn counters_are_kept_by_module_and_name() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(&dir.path().join("l"));
-    ledger.meter(module("a")).count("asked", 2);
-    ledger.meter(module("a")).count("asked", 3);
-    ledger.meter(module("b")).count("asked", 1);
+    ledger.meter(module("a"), at(|_| 10)).count("asked", 2);
+    ledger.meter(module("a"), at(|_| 10)).count("asked", 3);
+    ledger.meter(module("b"), at(|_| 10)).count("asked", 1);
     // A name comes from the module: it can not fill the memory with them.
-    (0..1_000).for_each(|n| ledger.meter(module("b")).count(&format!("name {n}"), 1));
-    ledger.meter(module("c")).count(&"n".repeat(65), 1);
+    (0..1_000).for_each(|n| ledger.meter(module("b"), at(|_| 10)).count(&format!("name {n}"), 1));
+    ledger.meter(module("c"), at(|_| 10)).count(&"n".repeat(65), 1);
     let counters = ledger.counters();
     assert_eq!(counters[&module("a")]["asked"], 5);
     assert_eq!((counters[&module("b")]["asked"], counters[&module("b")].len()), (1, 64));
@@ -286,8 +329,8 @@ fn the_effective_tip_is_the_smaller_of_cap_and_room() {
 fn fates_that_wait_are_booked_after_their_charges_and_a_full_buffer_loses_none() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config { buffer: 4, flush_ms: 60_000, sync_ms: 60_000, ..Config::default() };
-    let ledger = Ledger::open(&dir.path().join("l"), 1, &config, Arc::new(Fixed)).unwrap();
-    ledger.meter(module("preconf")).charged(1, U256::from(10));
+    let ledger = Ledger::open(&dir.path().join("l"), 1, &config).unwrap();
+    ledger.meter(module("preconf"), at(|_| 10)).charged(1, U256::from(10));
     (1..=10).for_each(|seq| ledger.settle_soon(kept(seq, 5, Some((3, 21_000)), true)).unwrap());
     // One that contradicts a final fate is left out, and takes nothing with it.
     ledger.settle_soon(kept(3, 6, None, true)).unwrap();
@@ -303,12 +346,12 @@ fn a_final_fate_survives_a_kill_and_a_provisional_one_need_not() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config { flush_ms: 60_000, sync_ms: 60_000, ..Config::default() };
     let path = dir.path().join("l");
-    let ledger = Ledger::open(&path, 1, &config, Arc::new(Fixed)).unwrap();
+    let ledger = Ledger::open(&path, 1, &config).unwrap();
     // The file as it is at this moment is what a SIGKILL would leave.
     let killed = |name: &str| {
         let copy = dir.path().join(name);
         std::fs::copy(&path, &copy).unwrap();
-        total(&Ledger::open(&copy, 1, &config, Arc::new(Fixed)).unwrap()).kept
+        total(&Ledger::open(&copy, 1, &config).unwrap()).kept
     };
     ledger.settle(&[kept(1, 5, Some((3, 21_000)), false)]).unwrap();
     assert_eq!(total(&ledger).kept, 1);

@@ -1,7 +1,10 @@
 //! The Builder API's settings.
 
 use serde::{Deserialize, Serialize};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 /// Where and within which bounds the Builder API is served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,12 +17,17 @@ pub struct Config {
     pub header_deadline_ms: u64,
     /// Milliseconds of it that are kept for the way back.
     pub header_reserve_ms: u64,
+    /// Milliseconds for a request's head to come in whole, from its first byte; for the first one of a
+    /// connection, from the connection's beginning.
+    pub head_ms: u64,
     /// Milliseconds for a body to come in whole.
     pub body_ms: u64,
     /// Milliseconds that a blinded block may take, publication tried and tried again.
     pub submit_ms: u64,
     /// Milliseconds that registrations may take.
     pub register_ms: u64,
+    /// Milliseconds without any progress while an answer is written, after which its reader is given up.
+    pub write_ms: u64,
     /// Milliseconds that a connection may be silent between and within request heads. Long, because a
     /// beacon node that finds its idle connection closed under a blinded block loses the slot.
     pub idle_ms: u64,
@@ -43,9 +51,11 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 18550)),
             header_deadline_ms: 900,
             header_reserve_ms: 20,
+            head_ms: 4_000,
             body_ms: 4_000,
             submit_ms: 12_000,
             register_ms: 10_000,
+            write_ms: 10_000,
             idle_ms: 120_000,
             grace_ms: 5_000,
             max_connections: 256,
@@ -58,6 +68,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Longest time of a call, from its head's first byte to its answer's last: the sum of what its parts
+    /// may take. Waiting for a place takes up to twice `body_ms`.
+    pub(crate) fn whole_call(&self) -> Duration {
+        let answer = self.submit_ms.max(self.register_ms).max(self.header_deadline_ms);
+        let parts = [self.head_ms, self.body_ms.saturating_mul(3), answer, self.write_ms];
+        Duration::from_millis(parts.into_iter().fold(0, u64::saturating_add))
+    }
+
     /// Checks ranges.
     ///
     /// # Errors
@@ -70,9 +88,11 @@ impl Config {
                 self.header_reserve_ms.saturating_mul(2) > self.header_deadline_ms,
                 "use at most 1/2 of header_deadline_ms",
             ),
+            ("head_ms", self.head_ms < 50, "use at least 50"),
             ("body_ms", self.body_ms == 0, "use at least 1"),
             ("submit_ms", self.submit_ms == 0, "use at least 1"),
             ("register_ms", self.register_ms == 0, "use at least 1"),
+            ("write_ms", self.write_ms < 50, "use at least 50"),
             ("idle_ms", self.idle_ms == 0, "use at least 1"),
             ("max_connections", !(1..=65_536).contains(&self.max_connections), "use 1 to 65536"),
             ("max_headers", !(1..=4_096).contains(&self.max_headers), "use 1 to 4096"),

@@ -12,14 +12,16 @@
 //! | `POST /eth/v1/builder/blinded_blocks` | 200 with the payload, 400, 406, 413, 415, 502 |
 //! | `POST /eth/v2/builder/blinded_blocks` | 202 without a body, 400, 413, 415, 502 |
 //!
-//! All of them: 404 and 405 for unknown routes and methods, 408 for a body that does not come, 503
-//! when a bound is reached. Errors are JSON: `{"code": status, "message": sentence, "reason": code}`.
+//! All of them: 400 and 431 for heads that are no HTTP or too large, 404 and 405 for unknown routes and
+//! methods, 408 for a head or a body that does not come, 503 when a bound is reached. Errors are JSON: `{"code": status, "message": sentence, "reason": code}`.
 //!
 //! # Guarantees
 //! - The header call is answered within its deadline whatever the desk does: late means 204.
 //! - It runs on threads of its own. Modules, the gateway and their floods do not share them.
 //! - A blinded block that was read is carried through even if the caller hangs up.
-//! - Bodies are read up to a cap, within a time, a bounded number at once; connections are bounded.
+//! - Bodies are read up to a cap, within a time, in bounded memory together; connections are bounded.
+//! - A head, a body, an answer and a call as a whole have their times: who sends a byte at a time or does
+//!   not read is given up, and holds no place of another kind of call meanwhile.
 //! - What is malformed is refused with a [`Reason`]; nothing is guessed, nothing panics.
 //!
 //! # Not guaranteed
@@ -32,6 +34,7 @@
 
 mod body;
 mod config;
+mod leaving;
 mod negotiate;
 mod registrations;
 mod reply;

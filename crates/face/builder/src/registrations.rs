@@ -1,7 +1,7 @@
 //! `POST /eth/v1/builder/validators`.
 
 use crate::{
-    body,
+    body::{self, Held},
     negotiate::{Form, content_form},
     reply::{Problem, Reason},
     routes::{Api, complaint, off_thread, wait_for_place},
@@ -12,7 +12,6 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use futures::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
 use tandem_beacon::{MAX_REGISTRATION_BYTES, SignedValidatorRegistration, builder::decode_registrations};
@@ -29,8 +28,8 @@ pub(crate) async fn validators(State(api): State<Api>, headers: HeaderMap, body:
     let call = async {
         let form = content_form(&headers)?;
         let body_time = Duration::from_millis(api.config.body_ms);
+        let raw = body::read(body, MAX_REGISTRATION_BYTES, body_time, &api.registration_bytes).await?;
         let place = wait_for_place(&api.registrations, body_time * 2).await?;
-        let raw = body::read(body, MAX_REGISTRATION_BYTES, body_time).await?;
         let all = parse_registrations(form, raw).await?;
         let given = all.len();
         let ours: Vec<_> = all.into_iter().filter(|r| (api.served)(&r.message.pubkey)).collect();
@@ -70,10 +69,10 @@ async fn register(desk: Arc<dyn ProposerDesk>, list: Vec<SignedValidatorRegistra
     Some(Problem { message: format!("validator {}: {}{more}", key.short(), problem.message), ..problem })
 }
 
-async fn parse_registrations(form: Form, raw: Bytes) -> Result<Vec<SignedValidatorRegistration>, Problem> {
+async fn parse_registrations(form: Form, raw: Held) -> Result<Vec<SignedValidatorRegistration>, Problem> {
     off_thread(move || match form {
-        Form::Ssz => decode_registrations(&raw, MAX_REGISTERED).map_err(|e| e.to_string()),
-        Form::Json => serde_json::from_slice(&raw).map_err(|e| e.to_string()),
+        Form::Ssz => decode_registrations(&raw.bytes, MAX_REGISTERED).map_err(|e| e.to_string()),
+        Form::Json => serde_json::from_slice(&raw.bytes).map_err(|e| e.to_string()),
     })
     .await
 }

@@ -24,6 +24,12 @@ pub enum Reason {
     Strangers,
     /// The desk's complaint about the content.
     Refused,
+    /// The request's head is no HTTP/1.1.
+    BadHead,
+    /// The request's head has too many bytes or headers.
+    HeadTooLarge,
+    /// The request's head did not come in time.
+    SlowHead,
     /// No such route.
     UnknownRoute,
     /// The route has other methods.
@@ -32,6 +38,8 @@ pub enum Reason {
     NotAcceptable,
     /// The body did not come in time.
     SlowBody,
+    /// The body ended before it was complete, or its framing is broken.
+    BodyBroken,
     /// The body is longer than the cap.
     TooLarge,
     /// The body's media type or encoding is not read.
@@ -55,10 +63,14 @@ impl Reason {
             Self::BadBody => "bad-body",
             Self::Strangers => "strangers",
             Self::Refused => "refused",
+            Self::BadHead => "bad-head",
+            Self::HeadTooLarge => "head-too-large",
+            Self::SlowHead => "slow-head",
             Self::UnknownRoute => "unknown-route",
             Self::WrongMethod => "wrong-method",
             Self::NotAcceptable => "not-acceptable",
             Self::SlowBody => "slow-body",
+            Self::BodyBroken => "body-broken",
             Self::TooLarge => "too-large",
             Self::WrongContentType => "wrong-content-type",
             Self::Busy => "busy",
@@ -72,7 +84,8 @@ impl Reason {
             Self::UnknownRoute => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
-            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::SlowBody | Self::SlowHead => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -93,6 +106,18 @@ impl Problem {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
+
+    fn body(self) -> Body {
+        Body { code: self.reason.status().as_u16(), message: self.message, reason: self.reason.code() }
+    }
+
+    /// A whole answer in bytes, for where there is no server any more to write it.
+    pub(crate) fn on_the_wire(self) -> Vec<u8> {
+        let status = self.reason.status();
+        // Plain structs with string keys always serialise.
+        let body = serde_json::to_string(&self.body()).unwrap_or_default();
+        tandem_serve::answer(status, &[], &body)
+    }
 }
 
 #[derive(Serialize)]
@@ -104,8 +129,6 @@ struct Body {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.reason.status();
-        let body = Body { code: status.as_u16(), message: self.message, reason: self.reason.code() };
-        (status, Json(body)).into_response()
+        (self.reason.status(), Json(self.body())).into_response()
     }
 }

@@ -1,7 +1,9 @@
 //! The calls, but for registrations.
 
 use crate::{
-    Config, Served, Stats, body,
+    Config, Served, Stats,
+    body::{self, Store},
+    leaving::Leaving,
     negotiate::{Form, accepted_form, content_form, content_version, timeout_ms},
     registrations,
     reply::{Problem, Reason},
@@ -21,7 +23,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tandem_beacon::{MAX_BLOCK_BYTES, SignedBlindedBeaconBlock};
+use tandem_beacon::{MAX_BLOCK_BYTES, MAX_REGISTRATION_BYTES, SignedBlindedBeaconBlock};
 use tandem_blocks::{Complaint, DeskStatus, HeaderAnswer, ProposerDesk, SubmitAnswer, SubmitVersion};
 use tandem_types::{BlsPublicKey, Slot, fabric::G1};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -37,7 +39,10 @@ pub(crate) struct Api {
     pub(crate) served: Served,
     pub(crate) stats: Stats,
     tasks: TaskTracker,
+    status: Arc<Semaphore>,
     headers: Arc<Semaphore>,
+    block_bytes: Store,
+    pub(crate) registration_bytes: Store,
     submissions: Arc<Semaphore>,
     pub(crate) registrations: Arc<Semaphore>,
 }
@@ -50,7 +55,11 @@ pub(crate) fn router(
     tasks: TaskTracker,
 ) -> Router {
     let api = Api {
+        // Its own, so that a state that takes long to tell keeps no header call out.
+        status: Arc::new(Semaphore::new(config.max_headers)),
         headers: Arc::new(Semaphore::new(config.max_headers)),
+        block_bytes: Store::of(config.max_submissions, MAX_BLOCK_BYTES),
+        registration_bytes: Store::of(config.max_registrations, MAX_REGISTRATION_BYTES),
         submissions: Arc::new(Semaphore::new(config.max_submissions)),
         registrations: Arc::new(Semaphore::new(config.max_registrations)),
         config: Arc::new(config.clone()),
@@ -123,7 +132,7 @@ fn place(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
     of.clone().try_acquire_owned().map_err(|_| busy())
 }
 
-/// Waits for a place, as long as a body may take: a few slow callers must not turn a good one away.
+/// Waits for a place: a few calls that take long must not turn a good one away.
 pub(crate) async fn wait_for_place(of: &Arc<Semaphore>, within: Duration) -> Result<OwnedSemaphorePermit, Problem> {
     match tokio::time::timeout(within, of.clone().acquire_owned()).await {
         Ok(Ok(place)) => Ok(place),
@@ -141,7 +150,7 @@ async fn wrong_method(State(api): State<Api>) -> Response {
 
 async fn status(State(api): State<Api>) -> Response {
     let call = async {
-        let (desk, place) = (api.desk.clone(), place(&api.headers)?);
+        let (desk, place) = (api.desk.clone(), place(&api.status)?);
         let within = Duration::from_millis(api.config.header_deadline_ms);
         match api.ask(place, within, async move { desk.status().await }).await? {
             Some(DeskStatus::Ready) => Ok((StatusCode::OK.into_response(), "ok")),
@@ -180,13 +189,16 @@ async fn bid(State(api): State<Api>, path: BidPath, headers: HeaderMap) -> Respo
         let until = begun + whole.min(asked);
         let deadline = until.checked_sub(Duration::from_millis(api.config.header_reserve_ms)).unwrap_or(begun);
         let (desk, place) = (api.desk.clone(), place(&api.headers)?);
-        let question = async move { desk.header(slot, parent, pubkey, deadline).await };
+        let question = async move {
+            let answer = desk.header(slot, parent, pubkey, deadline).await;
+            Leaving::new(desk, answer)
+        };
         let left = until.saturating_duration_since(Instant::now());
         // A desk that fails has no bid: the beacon node goes on by itself.
         let Ok(answer) = api.ask(place, left, question).await else {
             return Ok((StatusCode::NO_CONTENT.into_response(), "desk-failed"));
         };
-        Ok(match answer {
+        Ok(match answer.map(Leaving::leave) {
             Some(HeaderAnswer::Bid(bid)) => {
                 let bytes = if form == Form::Ssz { bid.ssz.clone() } else { bid.json.clone() };
                 (content(form, bid.version, bytes), "ok")
@@ -262,11 +274,12 @@ async fn submit(api: &Api, headers: &HeaderMap, body: Body, version: SubmitVersi
     let form = content_form(headers)?;
     content_version(headers, form)?;
     let body_time = Duration::from_millis(api.config.body_ms);
+    // The place comes after the body: who sends slowly must not hold what another call needs.
+    let raw = body::read(body, MAX_BLOCK_BYTES, body_time, &api.block_bytes).await?;
     let place = wait_for_place(&api.submissions, body_time * 2).await?;
-    let raw = body::read(body, MAX_BLOCK_BYTES, body_time).await?;
     let block: SignedBlindedBeaconBlock = off_thread(move || match form {
-        Form::Ssz => tandem_beacon::decode(&raw, MAX_BLOCK_BYTES).map_err(|e| e.to_string()),
-        Form::Json => serde_json::from_slice(&raw).map_err(|e| e.to_string()),
+        Form::Ssz => tandem_beacon::decode(&raw.bytes, MAX_BLOCK_BYTES).map_err(|e| e.to_string()),
+        Form::Json => serde_json::from_slice(&raw.bytes).map_err(|e| e.to_string()),
     })
     .await?;
     let (desk, within) = (api.desk.clone(), Duration::from_millis(api.config.submit_ms));

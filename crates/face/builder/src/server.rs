@@ -1,12 +1,12 @@
 //! The listener, its thread, and its end.
 
-use crate::{Config, Stats, routes};
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use crate::{
+    Config, Stats,
+    reply::{Problem, Reason},
+    routes,
 };
+use axum::Router;
+use hyper_util::service::TowerToHyperService;
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
@@ -15,16 +15,14 @@ use std::{
     time::Duration,
 };
 use tandem_blocks::ProposerDesk;
+use tandem_serve::{HEAD_BYTES, HEADERS, HeadFault, Times};
 use tandem_types::BlsPublicKey;
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::{net::TcpStream, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Whether a validator is served here. Registrations of others are neither verified nor passed on.
 pub type Served = Arc<dyn Fn(&BlsPublicKey) -> bool + Send + Sync>;
-
-/// Bytes of a request's head. The longest regular one has 400.
-const MAX_HEAD: usize = 16 << 10;
 
 /// Why the server did not start.
 #[derive(Debug, Error)]
@@ -131,49 +129,58 @@ async fn accept(
         Err(error) => return tracing::error!(%error, "the builder API can not listen"),
     };
     let places = Arc::new(Semaphore::new(config.max_connections));
-    loop {
-        let stream = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of descriptors, mostly: it passes, and spinning does not help.
-                    tracing::warn!(%error, "the builder API could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
+    let taking = tandem_serve::accept(&listener, "builder API", &stop, |stream, peer| {
         let place = places.clone().try_acquire_owned();
         stats.connection(place.is_ok());
-        // Without a place the connection is closed here, by dropping it.
-        let Ok(place) = place else { continue };
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_millis(config.idle_ms))
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), service);
-        let stop = stop.clone();
+        let Ok(place) = place else { return turn_away(stream) };
+        let serving = serve(stream, peer, config.clone(), router.clone(), stop.clone());
         tasks.spawn(async move {
-            let _place = place;
-            let mut connection = std::pin::pin!(connection);
-            tokio::select! {
-                ended = connection.as_mut() => return log_end(ended),
-                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-            }
-            log_end(connection.await);
+            serving.await;
+            drop(place);
         });
-    }
+    });
+    taking.await;
     tasks.close();
     if tokio::time::timeout(Duration::from_millis(config.grace_ms), tasks.wait()).await.is_err() {
         tracing::warn!("the builder API stops with calls still running");
     }
 }
 
-fn log_end(ended: Result<(), hyper::Error>) {
-    if let Err(error) = ended {
-        tracing::debug!(%error, "builder API connection");
+fn turn_away(stream: TcpStream) {
+    let busy =
+        Problem::new(Reason::Busy, "too many connections are open; close some, or raise builder.max_connections");
+    tandem_serve::turn_away(stream, &busy.on_the_wire());
+}
+
+async fn serve(stream: TcpStream, peer: SocketAddr, config: Config, router: Router, stop: CancellationToken) {
+    let ms = Duration::from_millis;
+    let times = Times {
+        idle: ms(config.idle_ms),
+        head: Some(ms(config.head_ms)),
+        whole: Some(config.whole_call()),
+        write: ms(config.write_ms),
+        least: 1,
+        // The runtime has one for everything, publications that outlive their caller included.
+        grace: None,
+    };
+    let service = TowerToHyperService::new(router);
+    if let Some(ended) = tandem_serve::connection(stream, peer, times, service, &stop).await {
+        let last = ended.head_fault().map(|fault| of_head(fault, config.head_ms).on_the_wire());
+        ended.part(last).await;
+    }
+}
+
+/// What is said to a caller whose head could not be read.
+fn of_head(fault: HeadFault, head_ms: u64) -> Problem {
+    match fault {
+        HeadFault::Slow => Problem::new(
+            Reason::SlowHead,
+            format!("the request's head did not come within {head_ms} ms: send it in one go"),
+        ),
+        HeadFault::Large => Problem::new(
+            Reason::HeadTooLarge,
+            format!("the request's head has more than {HEAD_BYTES} bytes or {HEADERS} headers: send fewer"),
+        ),
+        HeadFault::Bad => Problem::new(Reason::BadHead, "the request's head is not HTTP/1.1 as RFC 9112 has it"),
     }
 }

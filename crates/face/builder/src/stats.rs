@@ -44,7 +44,8 @@ impl Stats {
     }
 
     /// Calls by route (`status`, `validators`, `header`, `blinded-v1`, `blinded-v2`, `other`) and
-    /// outcome: `ok`, `no-bid:…` with the desk's reason, or the code of a [`crate::Reason`].
+    /// outcome: `ok`, the name of the desk's reason for no bid ([`tandem_blocks::NoBid::name`]), `deadline` or
+    /// `desk-failed` where the desk gave none, or the code of a [`crate::Reason`].
     pub fn calls(&self) -> Vec<(&'static str, &'static str, CallStats)> {
         self.0.lock().calls.iter().map(|((r, o), s)| (*r, *o, *s)).collect()
     }

@@ -5,9 +5,8 @@
 mod common;
 
 use common::*;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::time::Duration;
 
 /// Sends and compares status and code, and that the next good request is served.
 fn refused(s: &Setup, what: &str, reply: Reply, status: u16, reason: &str) {
@@ -19,35 +18,48 @@ fn json_body() -> String {
     String::from_utf8(vector("own-block/fulu-json-74/blinded-request.json")).unwrap()
 }
 
+/// A key of the consensus specifications' BLS vectors.
+fn bls_key(case: &str) -> String {
+    let case: serde_json::Value =
+        serde_json::from_slice(&vector(&format!("bls/deserialization_G1/deserialization_{case}.json"))).unwrap();
+    case["input"]["pubkey"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn header_paths_that_do_not_read_are_named() {
     let s = start(config());
     let (key, hash) = (a_key(), "0x".to_owned() + &"07".repeat(32));
-    let off_curve = "0x".to_owned() + &"11".repeat(48);
-    let infinity = "0xc0".to_owned() + &"00".repeat(47);
-    // On the curve, outside the subgroup (BLS vectors: deserialization_G1).
-    let no_subgroup =
-        "0x8123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     let slot = |slot: &str| format!("/eth/v1/builder/header/{slot}/{hash}/{key}");
     let parent = |p: &str| format!("/eth/v1/builder/header/1/{p}/{key}");
     let pubkey = |k: &str| format!("/eth/v1/builder/header/1/{hash}/{k}");
+    let point = |case: &str| pubkey(&bls_key(case));
+    // Everything but what a row is about is good: the key is served, and the hash reads.
+    assert_eq!(send(s.server.addr(), "GET", &slot("1"), &[], b"").status, 204);
+    assert_eq!(send(s.server.addr(), "GET", &point("succeeds_correct_point"), &[], b"").status, 204, "a stranger's");
+    assert_eq!(s.desk.headers.lock().unwrap().drain(..).count(), 2);
     let cases = [
-        ("a negative slot", slot("-1"), "bad-path"),
-        ("a slot with a sign", slot("+1"), "bad-path"),
-        ("an overflowing slot", slot("18446744073709551616"), "bad-path"),
-        ("a hexadecimal slot", slot("0x1"), "bad-path"),
-        ("a slot of spaces", slot("%20"), "bad-path"),
-        ("a slot that is not UTF-8", slot("%ff%fe"), "bad-path"),
-        ("a short hash", parent("0x07"), "bad-path"),
-        ("a hash without prefix", parent(&"07".repeat(32)), "bad-path"),
-        ("a hash of other digits", parent(&("0x".to_owned() + &"zz".repeat(32))), "bad-path"),
-        ("a short key", pubkey("0x1234"), "bad-path"),
-        ("a key off the curve", pubkey(&off_curve), "bad-key"),
-        ("the key at infinity", pubkey(&infinity), "bad-key"),
-        ("a key outside the subgroup", pubkey(no_subgroup), "bad-key"),
+        ("a negative slot", slot("-1"), "bad-path", "slot: "),
+        ("a slot with a sign", slot("+1"), "bad-path", "slot: "),
+        ("an overflowing slot", slot("18446744073709551616"), "bad-path", "slot: "),
+        ("a hexadecimal slot", slot("0x1"), "bad-path", "slot: "),
+        ("a slot of spaces", slot("%20"), "bad-path", "slot: "),
+        ("a slot that is not UTF-8", slot("%ff%fe"), "bad-path", "UTF-8"),
+        ("a short hash", parent("0x07"), "bad-path", "parent hash: not 32 bytes"),
+        ("a hash without prefix", parent(&"07".repeat(32)), "bad-path", "parent hash: the 0x prefix"),
+        ("a hash of other digits", parent(&("0x".to_owned() + &"zz".repeat(32))), "bad-path", "parent hash: not 32"),
+        ("a short key", pubkey("0x1234"), "bad-path", "public key: "),
+        ("a key of other digits", pubkey(&("0x".to_owned() + &"zz".repeat(48))), "bad-path", "public key: "),
+        ("a key that is not said to be compressed", point("fails_with_wrong_c_flag"), "bad-key", "public key"),
+        ("a key whose x is the modulus", point("fails_x_equal_to_modulus"), "bad-key", "public key"),
+        ("a key whose x is not on the curve", point("fails_not_in_curve"), "bad-key", "public key"),
+        ("a key on the curve outside the subgroup", point("fails_not_in_G1"), "bad-key", "public key"),
+        ("the key at infinity", point("succeeds_infinity_with_true_b_flag"), "bad-key", "public key"),
     ];
-    for (what, path, reason) in cases {
-        refused(&s, what, send(s.server.addr(), "GET", &path, &[], b""), 400, reason);
+    for (what, path, reason, names) in cases {
+        let reply = send(s.server.addr(), "GET", &path, &[], b"");
+        let message = reply.json()["message"].as_str().unwrap().to_owned();
+        refused(&s, what, reply, 400, reason);
+        assert!(message.contains(names), "{what}: {message}");
     }
     assert!(s.desk.headers.lock().unwrap().is_empty(), "none of them reached the desk");
 }
@@ -144,7 +156,8 @@ fn validators_that_are_not_served_are_neither_kept_nor_silently_accepted() {
     let mut list =
         tandem_beacon::builder::decode_registrations(&vector("own-block/registrations-fulu-ssz.ssz"), 64).unwrap();
     list.truncate(3);
-    list[1].message.pubkey = tandem_types::BlsPublicKey::new([0x11; 48]);
+    // A key like any other, but for its not being served.
+    list[1].message.pubkey = bls_key("succeeds_correct_point").parse().unwrap();
     let ssz = |l: &[_]| {
         l.iter().flat_map(tandem_beacon::encode::<tandem_beacon::SignedValidatorRegistration>).collect::<Vec<u8>>()
     };
@@ -200,42 +213,77 @@ fn bodies_that_are_too_large_are_not_read_to_their_end() {
 }
 
 #[test]
-fn half_a_body_and_a_slow_one_are_given_up() {
+fn half_a_body_and_a_slow_one_are_told_so_and_reach_nobody() {
     let s = start(tandem_builder::Config { body_ms: 150, ..config() });
-    let head = format!(
-        "POST {V2} HTTP/1.1\r\nHost: b\r\nContent-Type: application/octet-stream\r\nEth-Consensus-Version: fulu\r\nContent-Length: 1000\r\n\r\n"
-    );
-    let mut slow = connect(s.server.addr());
-    slow.write_all(head.as_bytes()).unwrap();
-    slow.write_all(&[0; 10]).unwrap();
-    refused(&s, "a slow body", read_reply(&mut slow), 408, "slow-body");
-    let mut half = connect(s.server.addr());
-    half.write_all(head.as_bytes()).unwrap();
-    half.write_all(&[0; 500]).unwrap();
-    half.shutdown(Shutdown::Write).unwrap();
-    // hyper closes such a connection, or says that the body broke off: either way nothing is taken.
-    let mut rest = Vec::new();
-    let _ = std::io::Read::read_to_end(&mut half, &mut rest);
-    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&rest));
+    let head = |path: &str, length: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: b\r\nContent-Type: application/octet-stream\r\nEth-Consensus-Version: fulu\r\n{length}\r\n\r\n"
+        )
+    };
+    let halves: [(&str, &str, &[u8]); 5] = [
+        ("none of a body", "Content-Length: 1000", b""),
+        ("half a body", "Content-Length: 1000", &[0; 500]),
+        ("half a chunk", "Transfer-Encoding: chunked", b"3e8\r\n1234"),
+        ("no last chunk", "Transfer-Encoding: chunked", b"4\r\n1234\r\n"),
+        ("chunks that are none", "Transfer-Encoding: chunked", b"zz\r\n"),
+    ];
+    for path in [V1, V2, VALIDATORS] {
+        let mut slow = connect(s.server.addr());
+        slow.write_all(head(path, "Content-Length: 1000").as_bytes()).unwrap();
+        slow.write_all(&[0; 10]).unwrap();
+        refused(&s, "a slow body", read_reply(&mut slow), 408, "slow-body");
+        // It sends no more, and reads on.
+        for (what, length, sent) in halves {
+            let mut half = connect(s.server.addr());
+            half.write_all(&[head(path, length).as_bytes(), sent].concat()).unwrap();
+            half.shutdown(Shutdown::Write).unwrap();
+            refused(&s, what, read_reply(&mut half), 400, "body-broken");
+            let mut rest = Vec::new();
+            half.read_to_end(&mut rest).unwrap();
+            assert!(rest.is_empty(), "and nothing follows: {}", String::from_utf8_lossy(&rest));
+        }
+    }
     assert!(s.desk.blocks.lock().unwrap().is_empty());
-    assert_eq!(send(s.server.addr(), "GET", "/eth/v1/builder/status", &[], b"").status, 200);
+    assert!(s.desk.registered.lock().unwrap().is_empty());
 }
 
 #[test]
-fn a_head_that_is_no_http_or_too_long_is_refused() {
-    let s = start(tandem_builder::Config { idle_ms: 300, ..config() });
-    for bytes in
-        [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".as_slice(), b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
-    {
-        assert_eq!(raw(s.server.addr(), bytes).status, 400);
+fn heads_that_are_no_http_too_long_or_too_slow_are_told_so() {
+    let s = start(tandem_builder::Config { head_ms: 1_000, ..config() });
+    let get = |rest: &str| format!("GET /eth/v1/builder/status HTTP/1.1\r\nHost: b\r\n{rest}\r\n");
+    for (what, bytes) in [
+        ("no HTTP at all", "\u{16}\u{3}\u{1}\u{2}\r\n\r\n".to_owned()),
+        ("no target", "GET\r\n\r\n".into()),
+        ("an unknown version", "GET / HTTP/9.9\r\n\r\n".into()),
+        ("HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into()),
+        ("a header without a colon", get("nonsense\r\n")),
+        ("two lengths", get("Content-Length: 1\r\nContent-Length: 2\r\n")),
+        ("a negative length", get("Content-Length: -1\r\n")),
+        ("an overflowing length", get("Content-Length: 18446744073709551616\r\n")),
+    ] {
+        refused(&s, what, raw(s.server.addr(), bytes.as_bytes()), 400, "bad-head");
     }
-    let long = format!("GET /eth/v1/builder/status HTTP/1.1\r\nHost: b\r\nX: {}\r\n\r\n", "x".repeat(40_000));
-    assert_eq!(raw(s.server.addr(), long.as_bytes()).status, 431);
-    // A head that never ends is closed after the idle time.
+    let long = get(&format!("X: {}\r\n", "x".repeat(1 << 20)));
+    refused(&s, "an endless header", raw(s.server.addr(), long.as_bytes()), 431, "head-too-large");
+    let many = get(&"a: b\r\n".repeat(100));
+    refused(&s, "too many headers", raw(s.server.addr(), many.as_bytes()), 431, "head-too-large");
     let mut slow = connect(s.server.addr());
     slow.write_all(b"GET /eth/v1/builder/status HTTP/1.1\r\nHost").unwrap();
-    let mut rest = Vec::new();
-    std::io::Read::read_to_end(&mut slow, &mut rest).unwrap();
-    std::thread::sleep(Duration::from_millis(1));
-    assert_eq!(send(s.server.addr(), "GET", "/eth/v1/builder/status", &[], b"").status, 200);
+    refused(&s, "half a head", read_reply(&mut slow), 408, "slow-head");
+    let mut broken = connect(s.server.addr());
+    broken.write_all(b"GET /eth/v1/builder/status HTTP/1.1\r\nHost").unwrap();
+    broken.shutdown(Shutdown::Write).unwrap();
+    refused(&s, "half a head and an end", read_reply(&mut broken), 400, "bad-head");
+}
+
+#[test]
+fn a_kept_connection_is_told_of_its_second_head_too() {
+    let s = start(config());
+    let mut kept = connect(s.server.addr());
+    for _ in 0..3 {
+        kept.write_all(b"GET /eth/v1/builder/status HTTP/1.1\r\nHost: b\r\n\r\n").unwrap();
+        assert_eq!(read_reply(&mut kept).status, 200);
+    }
+    kept.write_all(b"nonsense\r\n\r\n").unwrap();
+    refused(&s, "a second head", read_reply(&mut kept), 400, "bad-head");
 }

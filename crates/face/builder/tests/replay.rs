@@ -4,16 +4,8 @@
 mod common;
 
 use common::*;
-use std::sync::Arc;
-use tandem_beacon::{SignedBlindedBeaconBlock, SignedBuilderBid, Versioned};
-use tandem_blocks::{EncodedBid, SubmitVersion};
-
-fn recorded_bid(folder: &str) -> Arc<EncodedBid> {
-    let ssz: bytes::Bytes = vector(&format!("own-block/{folder}/bid.ssz")).into();
-    let bid: SignedBuilderBid = tandem_beacon::decode(&ssz, 1 << 20).unwrap();
-    let json = serde_json::to_vec(&Versioned::fulu(bid)).unwrap().into();
-    Arc::new(EncodedBid { ssz, json, version: "fulu" })
-}
+use tandem_beacon::SignedBlindedBeaconBlock;
+use tandem_blocks::SubmitVersion;
 
 #[test]
 fn registrations_of_64_validators_are_taken_in_both_forms() {

@@ -231,13 +231,16 @@ impl Backend for House {
     fn serves(&self, method: &str) -> bool {
         method == "eth_sendRawTransaction" && self.world.lock().enabled
     }
+    fn publishes(&self, _: &ModuleId, _: &str) -> bool {
+        true
+    }
     async fn request(&self, request: Request) -> Result<Reply, Refusal> {
         let [raw]: [alloy_primitives::Bytes; 1] = serde_json::from_slice(&request.params)
             .map_err(|_| Refusal::new("bad-params", "one signed transaction as 0x-prefixed hex"))?;
         let promise = self.promise(&raw, 1)?;
         Ok(Reply::Json(serde_json::to_vec(&promise.tx_hash).unwrap().into()))
     }
-    async fn node(&self, _: &str, _: Bytes, _: Instant) -> Result<Bytes, NodeError> {
+    async fn node(&self, _: &str, _: &str, _: Bytes, _: Instant) -> Result<Bytes, NodeError> {
         Err(NodeError::Unavailable("there is no node behind the mock".into()))
     }
     fn health(&self) -> Health {
@@ -304,6 +307,7 @@ impl Backend for House {
             backlog: 0,
             panics: 0,
             hangs: 0,
+            late: 0,
             restarts: 0,
             p50_us: Some(1_240),
             p99_us: Some(3_900),
@@ -345,7 +349,7 @@ async fn main() {
     let metrics = Arc::new(Metrics::register(&mut registry));
     let config = Config { listen, admin_token_file: Some(token.clone()), ..Config::default() };
     let events = Events::new(config.limits.events, metrics.clone());
-    let ledger = Ledger::open(&dir.path().join("ledger"), 31_337, &Default::default(), Arc::new(Wall)).unwrap();
+    let ledger = Ledger::open(&dir.path().join("ledger"), 31_337, &Default::default()).unwrap();
     let world = Mutex::new(World { enabled: true, ..World::default() });
     let house = Arc::new(House { clock, started: now, ledger, events: events.clone(), world });
     let gateway = Gateway::new(config, house.clone(), events, metrics, Arc::new(RwLock::new(registry))).unwrap();

@@ -2,12 +2,12 @@
 //!
 //! | endpoint | answers |
 //! |---|---|
-//! | `GET /api/v1/status` | [`view::Status`] |
+//! | `GET /api/v1/status` | [`view::Status`], and `admin`: whether it was asked for with the admin token, without which `critical` has no `message` |
 //! | `GET /api/v1/slots` | the slots around now, [`view::SlotView`] |
 //! | `GET /api/v1/promises?limit=&slot=` | the newest promises, [`view::Promise`]; details before the seal only with the admin token |
 //! | `GET /api/v1/blocks?limit=&slot=` | the newest blocks, [`view::BlockView`] |
 //! | `GET /api/v1/modules` | [`view::ModuleView`] |
-//! | `GET /api/v1/ledger?days=` | [`tandem_ledger::Report`] |
+//! | `GET /api/v1/ledger?days=` | [`tandem_ledger::Report`] with its 7 or 1 to 366 latest days; `cost` is `null` while none is booked |
 //! | `GET /api/v1/completeness/{slot}` | [`view::Completeness`] |
 //! | `POST /api/v1/modules/{id}/{enable,disable,reload}` | 204, with the admin token |
 //! | `POST /api/v1/promising/{resume,stop}` | 204, with the admin token |
@@ -15,22 +15,25 @@
 use crate::{
     backend::{Newest, Order},
     caller::Caller,
-    error::GatewayError,
+    error::{GatewayError, NO_PATH},
     gateway::Shared,
     intake::json_body,
     view,
 };
 use axum::{
     Extension, Json, Router,
-    extract::{Path, Query, Request, State, rejection::QueryRejection},
+    extract::{
+        Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use http::{HeaderValue, StatusCode, header};
 use http_body::Body as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
-use tandem_ledger::Report;
+use tandem_ledger::{Report, query::MOST_DAYS};
 use tandem_module::Refusal;
 use tandem_types::{ModuleId, Slot};
 
@@ -39,7 +42,7 @@ type Who = Extension<Caller>;
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
-        .route("/status", get(|State(s): Is| async move { Json(s.backend.status()) }))
+        .route("/status", get(status))
         .route("/slots", get(|State(s): Is| async move { Json(s.backend.slots()) }))
         .route("/modules", get(|State(s): Is| async move { Json(s.backend.modules()) }))
         .route("/promises", get(promises))
@@ -53,6 +56,8 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
 /// Rows of one answer, at most and by default.
 const MOST_ROWS: usize = 500;
 const ROWS: usize = 100;
+/// Days of one report by default.
+const DAYS: u64 = 7;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,10 +67,29 @@ struct Page {
 }
 
 type PageQuery = Result<Query<Page>, QueryRejection>;
+type InPath<T> = Result<Path<T>, PathRejection>;
+
+fn named<T>(in_path: InPath<T>) -> Result<T, GatewayError> {
+    in_path.map(|Path(t)| t).map_err(|_| GatewayError::InvalidRequest(NO_PATH))
+}
 
 fn newest(page: PageQuery) -> Result<Newest, GatewayError> {
     let Query(page) = page.map_err(|_| GatewayError::InvalidRequest("the query is: limit=1..500 and slot=number"))?;
     Ok(Newest { limit: page.limit.unwrap_or(ROWS).clamp(1, MOST_ROWS), slot: page.slot.map(Slot::new) })
+}
+
+/// The host's status as one caller gets it.
+#[derive(Serialize)]
+struct StatusFor {
+    #[serde(flatten)]
+    status: view::Status,
+    /// Whether the caller may give orders. Another caller's key opens the host, and no more than that.
+    admin: bool,
+}
+
+async fn status(State(s): Is, Extension(who): Who) -> Json<StatusFor> {
+    let status = s.backend.status();
+    Json(StatusFor { status: if who.admin { status } else { status.redacted() }, admin: who.admin })
 }
 
 async fn promises(
@@ -91,12 +115,13 @@ struct Days {
 }
 
 async fn ledger(State(s): Is, days: Result<Query<Days>, QueryRejection>) -> Result<Json<Report>, GatewayError> {
-    let Query(days) = days.map_err(|_| GatewayError::InvalidRequest("the query is: days=1..366"))?;
-    let asked = s.backend.ledger(days.days.unwrap_or(7).min(366));
-    within(&s, asked).await.map(Json)
+    let days = days.ok().map(|Query(d)| d.days.unwrap_or(DAYS)).filter(|d| (1..=MOST_DAYS).contains(d));
+    let days = days.ok_or(GatewayError::InvalidRequest("the query is: days=1..366"))?;
+    within(&s, s.backend.ledger(days)).await.map(Json)
 }
 
-async fn completeness(State(s): Is, Path(slot): Path<String>) -> Result<Json<view::Completeness>, GatewayError> {
+async fn completeness(State(s): Is, slot: InPath<String>) -> Result<Json<view::Completeness>, GatewayError> {
+    let slot = named(slot)?;
     let slot: Slot = slot.parse().map_err(|_| GatewayError::InvalidRequest("a slot is a decimal number"))?;
     s.backend.completeness(slot).map(Json).ok_or(GatewayError::NotFound)
 }
@@ -104,10 +129,11 @@ async fn completeness(State(s): Is, Path(slot): Path<String>) -> Result<Json<vie
 async fn module_order(
     State(s): Is,
     Extension(who): Who,
-    Path((id, order)): Path<(String, String)>,
+    named_as: InPath<(String, String)>,
     request: Request,
 ) -> Result<StatusCode, GatewayError> {
     authorize(&s, &who)?;
+    let (id, order) = named(named_as)?;
     without_parameters(&s, request).await?;
     let id: ModuleId = id.parse().map_err(|_| GatewayError::NotFound)?;
     let order = match order.as_str() {
@@ -122,10 +148,11 @@ async fn module_order(
 async fn promising_order(
     State(s): Is,
     Extension(who): Who,
-    Path(order): Path<String>,
+    order: InPath<String>,
     request: Request,
 ) -> Result<StatusCode, GatewayError> {
     authorize(&s, &who)?;
+    let order = named(order)?;
     without_parameters(&s, request).await?;
     let order = match order.as_str() {
         "resume" => Order::ResumePromising,
@@ -185,7 +212,7 @@ pub(crate) async fn metrics(State(s): Is) -> Response {
     s.metrics.refresh(&s.backend.status(), &s.backend.modules());
     let mut text = String::new();
     if prometheus_client::encoding::text::encode(&mut text, &s.registry.read()).is_err() {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        return GatewayError::Internal.into_response();
     }
     let mut response = text.into_response();
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

@@ -59,12 +59,15 @@ pub struct Newest {
 pub trait Backend: Send + Sync + 'static {
     /// Whether a module serves this method now.
     fn serves(&self, method: &str) -> bool;
+    /// Whether a module may publish on this channel of its own.
+    fn publishes(&self, module: &ModuleId, channel: &str) -> bool;
     /// Hands a request to the module that serves the method. Its deadline is in the request; the
-    /// gateway gives up shortly after it.
+    /// gateway gives up shortly after it. A channel in the answer is `module/name`.
     async fn request(&self, request: Request) -> Result<Reply, Refusal>;
-    /// Asks the operator's node. `method` is one of the allowed list; `params` and the result are
-    /// JSON text. The implementation bounds the answer's size.
-    async fn node(&self, method: &str, params: Bytes, deadline: Instant) -> Result<Bytes, NodeError>;
+    /// Asks the operator's node for a caller, who is named as modules know it. `method` is one of the allowed
+    /// list; `params` and the result are JSON text. The implementation bounds the answer's size, and may raise
+    /// what wallets sign by: their next nonce and their fees.
+    async fn node(&self, caller: &str, method: &str, params: Bytes, deadline: Instant) -> Result<Bytes, NodeError>;
     /// Whether the process can serve at all.
     fn health(&self) -> view::Health;
     /// Whether it is ready for requests.

@@ -6,7 +6,7 @@ use crate::{
     rates::{CallerKey, Rate},
     secret::secret,
 };
-use http::{HeaderMap, header};
+use http::{HeaderMap, header, uri::Authority};
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
@@ -109,12 +109,18 @@ fn token(headers: &HeaderMap) -> Result<Option<&str>, GatewayError> {
     Ok(Some(text))
 }
 
-/// Whether a `Host` header names this host: an address, `localhost`, or one of the configured names.
-pub(crate) fn is_our_host(headers: &HeaderMap, hosts: &[String]) -> bool {
+/// Whether a request names this host: an address, `localhost`, or one of the configured names. It may do
+/// so in its `Host` header, and in its address too (RFC 9112, section 3.2.2): then both count.
+pub(crate) fn is_our_host(headers: &HeaderMap, address: Option<&Authority>, hosts: &[String]) -> bool {
+    let mut given = headers.get_all(header::HOST).iter();
     // HTTP/1.0 has no Host; browsers always send one.
-    let Some(value) = headers.get(header::HOST) else { return true };
-    let Ok(text) = value.to_str() else { return false };
-    let Ok(authority) = text.parse::<http::uri::Authority>() else { return false };
+    let first = given.next().map(|v| v.to_str().ok().and_then(|t| t.parse::<Authority>().ok()));
+    let one = given.next().is_none();
+    let ours = |a: &Authority| is_our_name(a, hosts);
+    one && first.is_none_or(|f| f.is_some_and(|a| ours(&a))) && address.is_none_or(ours)
+}
+
+fn is_our_name(authority: &Authority, hosts: &[String]) -> bool {
     let name = authority.host();
     let bare = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
     bare.parse::<IpAddr>().is_ok()
@@ -130,7 +136,18 @@ mod tests {
     fn host(value: &str) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_str(value).unwrap());
-        is_our_host(&headers, &["node.example".into()])
+        is_our_host(&headers, None, &["node.example".into()])
+    }
+
+    #[test]
+    fn two_hosts_or_an_address_of_another_one_are_not_ours() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::HOST, HeaderValue::from_static("localhost"));
+        let address = |a: &'static str| Some(Authority::from_static(a));
+        assert!(is_our_host(&headers, address("127.0.0.1:80").as_ref(), &[]));
+        assert!(!is_our_host(&headers, address("evil.example").as_ref(), &[]));
+        headers.append(header::HOST, HeaderValue::from_static("localhost"));
+        assert!(!is_our_host(&headers, None, &[]));
     }
 
     #[test]

@@ -94,6 +94,11 @@ pub struct ApiKey {
 }
 
 /// Requests a second, by caller.
+///
+/// What counts is each call, not what it costs: one for every HTTP request, before its body is read, so that a
+/// body that is no request counts too, and one more for every further call of a JSON-RPC batch. A batch of which
+/// the bucket does not have enough is refused whole. What a call can cost is bounded elsewhere: by `limits`, by
+/// the places for blob checks, and by the module's own order of checks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rates {
@@ -130,13 +135,18 @@ pub struct Limits {
     pub batch: usize,
     /// Nesting of a body's JSON.
     pub json_depth: usize,
+    /// Bytes of one answer to JSON-RPC or REST, a batch's included. The default, 8 MiB, holds the receipts
+    /// of a full block.
+    pub answer_bytes: usize,
+    /// Bytes of all answers above 16 KiB that are on their way.
+    pub answers_bytes: usize,
     /// Milliseconds for a request's head, and that an idle connection is kept.
     pub head_ms: u64,
     /// Milliseconds for a body.
     pub body_ms: u64,
     /// Milliseconds for an answer.
     pub answer_ms: u64,
-    /// Milliseconds without any progress while writing, after which a reader is given up.
+    /// Milliseconds in which a reader takes 64 KiB, or all that there is; else it is given up.
     pub write_ms: u64,
     /// Connections at once.
     pub connections: usize,
@@ -146,7 +156,8 @@ pub struct Limits {
     pub requests: usize,
     /// Requests to the operator's node under way.
     pub node_requests: usize,
-    /// Listeners at `/events`.
+    /// Listeners at `/events`. One address or API key has a quarter of them, and four at least; the holder of
+    /// the admin token is not counted so, and has four more of its own.
     pub listeners: usize,
     /// Events that a listener may lag behind. The default, 4,096, is under a second of a flood, and
     /// hours of a quiet host.
@@ -160,6 +171,8 @@ impl Default for Limits {
             bodies_bytes: 64 << 20,
             batch: 100,
             json_depth: 32,
+            answer_bytes: 8 << 20,
+            answers_bytes: 64 << 20,
             head_ms: 10_000,
             body_ms: 5_000,
             answer_ms: 5_000,
@@ -247,6 +260,14 @@ impl Config {
         Ok(())
     }
 
+    /// Reads all secrets as [`crate::Gateway::new`] does, and forgets them.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: the first that can not be read or used.
+    pub fn check_secrets(&self) -> Result<(), ConfigError> {
+        crate::caller::Callers::new(self).map(drop)
+    }
+
     /// Reads the admin token. `None` if none is configured: then nobody gives orders.
     ///
     /// # Errors
@@ -265,6 +286,9 @@ impl Limits {
             ("bodies_bytes", self.bodies_bytes as u64, self.body_bytes as u64),
             ("batch", self.batch as u64, 1),
             ("json_depth", self.json_depth as u64, 4),
+            ("answer_bytes", self.answer_bytes as u64, 32 << 10),
+            // What a module answered, and the answer that it is written into.
+            ("answers_bytes", self.answers_bytes as u64, 2 * self.answer_bytes as u64),
             ("head_ms", self.head_ms, 100),
             ("body_ms", self.body_ms, 100),
             ("answer_ms", self.answer_ms, 50),

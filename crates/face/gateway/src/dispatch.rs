@@ -4,6 +4,7 @@ use crate::{
     caller::Caller,
     error::GatewayError,
     gateway::{Shared, now_ms},
+    weigh,
 };
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -31,7 +32,7 @@ pub(crate) async fn call(
     let to = Target::of(shared, method);
     let result = match to {
         Target::Module => module(shared, caller, method, params).await,
-        Target::Node => node(shared, method, params).await,
+        Target::Node => node(shared, caller, method, params).await,
         Target::Here(answer) => Ok(Bytes::from_static(answer.as_bytes())),
         Target::NoModule => Err(GatewayError::Refused(Refusal::new(
             "no-module",
@@ -102,7 +103,7 @@ async fn module(shared: &Arc<Shared>, caller: &Caller, method: &str, params: Byt
                 tracing::error!(method, "a module answered what is no JSON");
                 return Err(GatewayError::BadReply(shorten(method)));
             }
-            Ok(bytes)
+            weigh::result(shared, bytes)
         }
         Reply::Subscribe(channel) => {
             Ok(serde_json::json!({ "events": format!("/events?channel={channel}") }).to_string().into())
@@ -110,11 +111,11 @@ async fn module(shared: &Arc<Shared>, caller: &Caller, method: &str, params: Byt
     }
 }
 
-async fn node(shared: &Arc<Shared>, method: &str, params: Bytes) -> Result<Bytes, GatewayError> {
+async fn node(shared: &Arc<Shared>, caller: &Caller, method: &str, params: Bytes) -> Result<Bytes, GatewayError> {
     let ms = shared.config.limits.answer_ms;
     let limit = Duration::from_millis(ms);
     let _place = shared.node.try_acquire().map_err(|_| GatewayError::Busy)?;
-    let asked = shared.backend.node(method, params, Instant::now() + limit);
+    let asked = shared.backend.node(&caller.name, method, params, Instant::now() + limit);
     let bytes = tokio::time::timeout(limit + GRACE, asked)
         .await
         .map_err(|_| GatewayError::Deadline { ms })?
@@ -122,5 +123,5 @@ async fn node(shared: &Arc<Shared>, method: &str, params: Bytes) -> Result<Bytes
     if serde_json::from_slice::<&RawValue>(&bytes).is_err() {
         return Err(GatewayError::BadReply(shorten(method)));
     }
-    Ok(bytes)
+    weigh::result(shared, bytes)
 }

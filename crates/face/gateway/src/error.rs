@@ -4,15 +4,19 @@
 //! | `code` | `reason` | HTTP | when |
 //! |---|---|---|---|
 //! | −32700 | `bad-json`, `not-utf8`, `duplicate-key`, `too-deep`, `trailing-bytes`, `number-out-of-range`, `unfinished-json` | 400 | the body is no acceptable JSON |
-//! | −32600 | `invalid-request`, `batch-too-large` | 400 | JSON, but no request |
+//! | −32600 | `invalid-request`, `batch-too-large` | 400 | no request: its JSON, path or query |
 //! | −32601 | `unknown-method` | 200, REST 404 | nobody serves it |
 //! | −32602 | a module's reason that begins with `bad-` or `invalid-` | 200, REST 400 | parameters |
-//! | −32603 | `internal`, `bad-reply`, `node-unavailable` | 200, REST 502 | a fault of this side |
+//! | −32603 | `internal`, `bad-reply`, `node-unavailable` | 200, REST 502; 500 | a fault of this side |
+//! | the node's | `node-error` | 200, REST 502 | the operator's node answered with an error; data of its own stays as it is |
 //! | −32000 | a module's reason | 200, REST 422 | refused; `data.accept` says what would be accepted |
 //! | −32010 | `body-too-large` | 413 | |
 //! | −32011 | `body-too-slow`, `body-broken` | 408, 400 | |
 //! | −32012 | `content-type` | 415 | |
+//! | −32013 | `bad-head`, `head-too-large`, `head-too-slow` | 400, 431, 408 | the connection is closed |
+//! | −32014 | `answer-too-large` | 200, REST 502 | ask for less |
 //! | −32029 | `rate-limited` | 429 | with `Retry-After` |
+//! | −32029 | `too-many-listeners` | 429 | one caller listens at `/events` too often |
 //! | −32030 | `busy` | 503 | too much is under way |
 //! | −32031 | `deadline` | 504 | no answer in time |
 //! | −32040 | `unauthorized`, `no-admin-token` | 401, 403 | |
@@ -27,6 +31,9 @@ use serde_json::{Value, json};
 use tandem_module::Refusal;
 use thiserror::Error;
 
+/// What is said of a path that does not decode.
+pub(crate) const NO_PATH: &str = "the path does not decode: its parts are percent-encoded UTF-8";
+
 /// The one shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ErrorBody {
@@ -34,8 +41,8 @@ pub struct ErrorBody {
     pub code: i64,
     /// One sentence that names the cause and, where there is one, the remedy.
     pub message: String,
-    /// `reason`, the stable code, and `accept`, what would be accepted. An error of the operator's
-    /// node keeps the node's own data, as wallets expect it.
+    /// `reason`, the stable code, and `accept`, what would be accepted. Where the operator's node gives data
+    /// of its own, such as a revert's bytes, they stand here as they are: wallets expect it.
     pub data: Value,
 }
 
@@ -67,28 +74,39 @@ pub enum GatewayError {
     #[error("the module's answer to {0:?} is no JSON; the operator sees it in the log")]
     BadReply(String),
     /// The body is larger than allowed.
-    #[error("the body is larger than {most} bytes")]
+    #[error(
+        "the body is larger than {most} bytes: send less at once, or the operator raises gateway.limits.body_bytes"
+    )]
     BodyTooLarge {
         /// The limit.
         most: usize,
     },
     /// The body did not arrive in time.
-    #[error("the body did not arrive within {ms} ms")]
+    #[error("the body did not arrive within {ms} ms: send it in one go, or less of it")]
     BodyTooSlow {
         /// The limit.
         ms: u64,
     },
     /// The body ended early, or its framing is broken.
-    #[error("the body ended before it was complete")]
+    #[error("the body ended before it was complete, or its framing is broken: send all of it once more")]
     BodyBroken,
     /// Not JSON by its header.
-    #[error("send content-type: application/json, without content-encoding")]
+    #[error("send one content-type: application/json, without content-encoding")]
     ContentType,
     /// The caller's rate is used up.
     #[error("too many requests; the next is possible in {retry_ms} ms")]
     RateLimited {
         /// When to come again.
         retry_ms: u64,
+    },
+    /// The caller has as many places at `/events` as one may have.
+    #[error(
+        "{most} listeners at /events come from this address or API key already: end one of them, or the operator raises \
+         gateway.limits.listeners, of which one caller has a quarter"
+    )]
+    TooManyListeners {
+        /// The limit.
+        most: usize,
     },
     /// Too much is under way.
     #[error("too much is under way; try again")]
@@ -100,20 +118,46 @@ pub enum GatewayError {
         ms: u64,
     },
     /// The token or key is not known.
-    #[error("the token or API key is missing or not known")]
+    #[error("the token or API key is missing, not known, or given twice: send one Authorization: Bearer header")]
     Unauthorized,
     /// There is no admin token in the configuration.
     #[error("the operator's orders are off: set gateway.admin_token_file or gateway.admin_token_env")]
     NoAdminToken,
     /// The `Host` header is not one of ours.
-    #[error("the host name is not served here: the operator adds it to gateway.hosts")]
+    #[error("the host name is missing, given twice or not served here: the operator adds names to gateway.hosts")]
     ForeignHost,
     /// Nothing is there.
-    #[error("nothing is there")]
+    #[error("nothing is at this path: JSON-RPC is at POST /, and what can be read under /api/v1")]
     NotFound,
     /// Something is there for another HTTP method.
-    #[error("use another HTTP method")]
+    #[error("this path has another HTTP method: use one that the allow header names")]
     MethodNotAllowed,
+    /// A request's head that can not be read.
+    #[error("the request's head is not HTTP/1.1 as RFC 9112 has it: mend the client, or the proxy before it")]
+    BadHead,
+    /// A request's head with too many bytes or headers.
+    #[error("the request's head has more than {bytes} bytes or {headers} headers: send fewer")]
+    HeadTooLarge {
+        /// Most bytes.
+        bytes: usize,
+        /// Most headers.
+        headers: usize,
+    },
+    /// A request's head that did not arrive in time.
+    #[error("the request's head did not arrive within {ms} ms: send it in one go")]
+    HeadTooSlow {
+        /// The limit.
+        ms: u64,
+    },
+    /// An answer that is larger than allowed.
+    #[error("the answer is larger than {most} bytes: ask for less, or the operator raises gateway.limits.answer_bytes")]
+    AnswerTooLarge {
+        /// The limit.
+        most: usize,
+    },
+    /// A fault of the gateway's own.
+    #[error("an internal fault, which the operator sees in the log; ask the same again to learn what came of it")]
+    Internal,
 }
 
 impl GatewayError {
@@ -126,13 +170,15 @@ impl GatewayError {
             Self::BatchTooLarge { .. } => (-32600, "batch-too-large", S::BAD_REQUEST),
             Self::UnknownMethod(_) => (-32601, "unknown-method", S::NOT_FOUND),
             Self::Refused(r) => refusal(&r.code),
-            Self::Node(_) => (-32603, "node-unavailable", S::BAD_GATEWAY),
+            Self::Node(NodeError::Rpc { code, .. }) => (*code, "node-error", S::BAD_GATEWAY),
+            Self::Node(NodeError::Unavailable(_)) => (-32603, "node-unavailable", S::BAD_GATEWAY),
             Self::BadReply(_) => (-32603, "bad-reply", S::BAD_GATEWAY),
             Self::BodyTooLarge { .. } => (-32010, "body-too-large", S::PAYLOAD_TOO_LARGE),
             Self::BodyTooSlow { .. } => (-32011, "body-too-slow", S::REQUEST_TIMEOUT),
             Self::BodyBroken => (-32011, "body-broken", S::BAD_REQUEST),
             Self::ContentType => (-32012, "content-type", S::UNSUPPORTED_MEDIA_TYPE),
             Self::RateLimited { .. } => (-32029, "rate-limited", S::TOO_MANY_REQUESTS),
+            Self::TooManyListeners { .. } => (-32029, "too-many-listeners", S::TOO_MANY_REQUESTS),
             Self::Busy => (-32030, "busy", S::SERVICE_UNAVAILABLE),
             Self::Deadline { .. } => (-32031, "deadline", S::GATEWAY_TIMEOUT),
             Self::Unauthorized => (-32040, "unauthorized", S::UNAUTHORIZED),
@@ -140,6 +186,11 @@ impl GatewayError {
             Self::ForeignHost => (-32041, "foreign-host", S::FORBIDDEN),
             Self::NotFound => (-32044, "not-found", S::NOT_FOUND),
             Self::MethodNotAllowed => (-32044, "method-not-allowed", S::METHOD_NOT_ALLOWED),
+            Self::BadHead => (-32013, "bad-head", S::BAD_REQUEST),
+            Self::HeadTooLarge { .. } => (-32013, "head-too-large", S::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            Self::HeadTooSlow { .. } => (-32013, "head-too-slow", S::REQUEST_TIMEOUT),
+            Self::AnswerTooLarge { .. } => (-32014, "answer-too-large", S::BAD_GATEWAY),
+            Self::Internal => (-32603, "internal", S::INTERNAL_SERVER_ERROR),
         }
     }
 
@@ -157,7 +208,12 @@ impl GatewayError {
     pub(crate) fn is_of_transport(&self) -> bool {
         !matches!(
             self,
-            Self::UnknownMethod(_) | Self::Refused(_) | Self::Node(_) | Self::BadReply(_) | Self::Deadline { .. }
+            Self::UnknownMethod(_)
+                | Self::Refused(_)
+                | Self::Node(_)
+                | Self::BadReply(_)
+                | Self::AnswerTooLarge { .. }
+                | Self::Deadline { .. }
         )
     }
 
@@ -165,8 +221,8 @@ impl GatewayError {
     pub fn body(&self) -> ErrorBody {
         let (code, reason, _) = self.parts();
         match self {
-            Self::Node(NodeError::Rpc { code, message, data }) => {
-                ErrorBody { code: *code, message: message.clone(), data: data.clone().unwrap_or(Value::Null) }
+            Self::Node(NodeError::Rpc { message, data, .. }) => {
+                ErrorBody { code, message: message.clone(), data: node_data(data.as_ref(), reason) }
             }
             Self::Refused(refusal @ Refusal { accept: Some(_), .. }) => {
                 let accept = refusal.accepted();
@@ -177,6 +233,10 @@ impl GatewayError {
             }
             _ => ErrorBody { code, message: self.to_string(), data: json!({"reason": reason}) },
         }
+    }
+
+    const fn ends_the_connection(&self) -> bool {
+        matches!(self, Self::BodyTooLarge { .. } | Self::BodyTooSlow { .. } | Self::BodyBroken | Self::ContentType)
     }
 
     /// Adds what the error's status asks for.
@@ -194,10 +254,23 @@ impl GatewayError {
             }
             _ => {}
         }
-        if matches!(self, Self::BodyTooLarge { .. } | Self::BodyTooSlow { .. } | Self::BodyBroken | Self::ContentType) {
+        if self.ends_the_connection() {
             // What is left of the body is not read: the connection can not be used again.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+    }
+}
+
+/// A node's own data with the reason, as far as they have room for one.
+fn node_data(data: Option<&Value>, reason: &str) -> Value {
+    match data {
+        None | Some(Value::Null) => json!({ "reason": reason }),
+        Some(Value::Object(own)) if !own.contains_key("reason") => {
+            let mut own = own.clone();
+            own.insert("reason".into(), reason.into());
+            Value::Object(own)
+        }
+        Some(own) => own.clone(),
     }
 }
 

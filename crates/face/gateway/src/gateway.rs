@@ -4,15 +4,16 @@ use crate::{
     Backend, Config, ConfigError, Events, Metrics, Running, ServeError, api,
     caller::{Caller, Callers, Peer, is_our_host},
     error::GatewayError,
+    faults::{self, Dialect},
     page,
     rates::Buckets,
-    rest, rpc, serve, sse,
+    rest, rpc, serve, sse, weigh,
 };
 use axum::{
     Router,
     extract::{Request, State},
     middleware::{self, Next},
-    response::{IntoResponse, Response},
+    response::Response,
     routing::{get, post},
 };
 use http::{HeaderName, HeaderValue, Method, header};
@@ -43,8 +44,10 @@ pub(crate) struct Shared {
     pub node: Semaphore,
     /// KiB of bodies under way.
     pub bodies: Arc<Semaphore>,
+    /// KiB of answers under way.
+    pub answers: Arc<Semaphore>,
     /// Listeners at `/events`.
-    pub listeners: Arc<Semaphore>,
+    pub listeners: sse::Places,
     pub stop: CancellationToken,
 }
 
@@ -90,7 +93,8 @@ impl Gateway {
             requests: Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS)),
             node: Semaphore::new(limits.node_requests.min(Semaphore::MAX_PERMITS)),
             bodies: Arc::new(Semaphore::new((limits.bodies_bytes / 1024).min(Semaphore::MAX_PERMITS))),
-            listeners: Arc::new(Semaphore::new(limits.listeners.min(Semaphore::MAX_PERMITS))),
+            answers: Arc::new(Semaphore::new((limits.answers_bytes / 1024).min(Semaphore::MAX_PERMITS))),
+            listeners: sse::Places::new(limits.listeners),
             stop: CancellationToken::new(),
             config,
             backend,
@@ -147,27 +151,29 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
 
 /// Before everything: the host name, the caller, its rate, and a place among the requests.
 async fn guard(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    let admitted = admit(&shared, &request);
-    let response = match admitted {
+    let dialect = Dialect::of(&request);
+    let answered = match admit(&shared, &request) {
         Ok((caller, place)) => {
             request.extensions_mut().insert(caller);
-            let response = next.run(request).await;
-            drop(place);
-            response
+            let response = faults::caught(next.run(request)).await.map(|r| faults::shaped(r, dialect));
+            match place {
+                Some(_) => response.and_then(|r| weigh::response(&shared, r)),
+                None => response,
+            }
         }
-        Err(error) => {
-            shared.metrics.errors.get_or_create(&error.reason().into()).inc();
-            error.into_response()
-        }
+        Err(error) => Err(error),
     };
-    with_safe_headers(response)
+    with_safe_headers(answered.unwrap_or_else(|error| {
+        shared.metrics.errors.get_or_create(&error.reason().into()).inc();
+        dialect.refuse(&error)
+    }))
 }
 
 fn admit<'s>(
     shared: &'s Shared,
     request: &Request,
 ) -> Result<(Caller, Option<tokio::sync::SemaphorePermit<'s>>), GatewayError> {
-    if !is_our_host(request.headers(), &shared.config.hosts) {
+    if !is_our_host(request.headers(), request.uri().authority(), &shared.config.hosts) {
         return Err(GatewayError::ForeignHost);
     }
     let peer = request.extensions().get::<Peer>().ok_or(GatewayError::Unauthorized)?.0;
@@ -185,11 +191,15 @@ fn admit<'s>(
         return Err(error);
     }
     let caller = identified?;
-    // JSON-RPC is charged by request, when the batch has been read.
-    if !(path == "/" && request.method() == Method::POST) {
+    // An operator must see how it is when everything else is full: beside strangers whom a proxy on this machine
+    // passes on, too. From anywhere else one's rate is one's own.
+    let is_view = matches!(path, "/healthz" | "/readyz" | "/metrics" | "/api/v1/status" | "/api/v1/modules");
+    let is_free = is_view && request.method().is_safe() && peer.ip().to_canonical().is_loopback();
+    if !is_free {
+        // Before a byte of the body is read: what is no request in the end costs as much as one. The others of a
+        // batch are charged when they are known.
         shared.charge(&caller, 1)?;
     }
-    // An operator must see how it is when everything else is full.
     let always = matches!(path, "/healthz" | "/readyz" | "/metrics" | "/events");
     let place = if always { None } else { Some(shared.requests.try_acquire().map_err(|_| GatewayError::Busy)?) };
     Ok((caller, place))

@@ -1,6 +1,6 @@
 //! Bodies: read under a cap, within a time, out of a common store of bytes.
 
-use crate::{error::GatewayError, gateway::Shared, json};
+use crate::{error::GatewayError, gateway::Shared, json, weigh::hold};
 use axum::{body::Body, extract::Request};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
@@ -31,13 +31,20 @@ pub(crate) async fn json_body(shared: &Arc<Shared>, request: Request) -> Result<
 }
 
 fn check_headers(headers: &HeaderMap) -> Result<(), GatewayError> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = only(headers, header::CONTENT_TYPE)?.unwrap_or_default();
     let (kind, rest) = kind.split_once(';').unwrap_or((kind, ""));
     let charset = rest.trim().trim_start_matches("charset=").trim_matches('"');
     let utf8 = charset.is_empty() || charset.eq_ignore_ascii_case("utf-8");
-    let plain = headers.get(header::CONTENT_ENCODING).is_none_or(|v| v == "identity");
+    let plain = only(headers, header::CONTENT_ENCODING)?.is_none_or(|v| v.eq_ignore_ascii_case("identity"));
     let json = kind.trim().eq_ignore_ascii_case("application/json");
     if json && utf8 && plain { Ok(()) } else { Err(GatewayError::ContentType) }
+}
+
+/// A header that must not be there twice: which of them counts would be a guess.
+fn only(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, GatewayError> {
+    let mut all = headers.get_all(name).iter();
+    let (first, None) = (all.next(), all.next()) else { return Err(GatewayError::ContentType) };
+    first.map(|v| v.to_str().map_err(|_| GatewayError::ContentType)).transpose()
 }
 
 fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, GatewayError> {
@@ -50,30 +57,15 @@ async fn read(shared: &Arc<Shared>, mut body: Body, declared: usize) -> Result<I
     let mut held: Option<OwnedSemaphorePermit> = None;
     let mut bytes = BytesMut::new();
     // What is announced is held at once; what is not is held as it comes.
-    hold(shared, &mut held, declared)?;
+    hold(&shared.bodies, &mut held, declared)?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| GatewayError::BodyBroken)?;
         let Some(data) = frame.data_ref() else { continue };
         if bytes.len() + data.len() > most {
             return Err(GatewayError::BodyTooLarge { most });
         }
-        hold(shared, &mut held, bytes.len() + data.len())?;
+        hold(&shared.bodies, &mut held, bytes.len() + data.len())?;
         bytes.extend_from_slice(data);
     }
     Ok(Intake { bytes: bytes.freeze(), _held: held })
-}
-
-/// Holds as many KiB of the common store as `bytes` need, without waiting for any.
-fn hold(shared: &Arc<Shared>, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), GatewayError> {
-    let have = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-    let more = bytes.div_ceil(1024).saturating_sub(have);
-    if more == 0 {
-        return Ok(());
-    }
-    let permit = shared.bodies.clone().try_acquire_many_owned(more as u32).map_err(|_| GatewayError::Busy)?;
-    match held {
-        Some(h) => h.merge(permit),
-        None => *held = Some(permit),
-    }
-    Ok(())
 }

@@ -12,7 +12,11 @@
 //! # Guarantees
 //! - Every request has a size cap that is checked while it streams, a deadline, and a place in a
 //!   bounded number of requests; so has every connection. What does not fit is refused with a stable
-//!   code in one shape, [`error::ErrorBody`].
+//!   code in one shape, [`error::ErrorBody`]: also a head that is no HTTP, a connection too many, and
+//!   a handler that panics.
+//! - A request is taken out of its caller's rate before its body is read, so that a bad one costs as much
+//!   as a good one; a batch costs as much as its requests.
+//! - Answers on their way out take bounded memory together, and a reader who does not read is given up.
 //! - Before its slot is sealed, a promise shows nothing but its hash, slot and times to whoever does
 //!   not hold the admin token. This crate takes the details out itself ([`view::Promise::redacted`]).
 //! - Orders need the admin token, which is compared in constant time and never printed.
@@ -43,13 +47,13 @@ pub mod api;
 pub mod backend;
 pub mod caller;
 pub mod config;
+mod crowd;
 mod dispatch;
 pub mod error;
 pub mod events;
+mod faults;
 pub mod gateway;
 mod intake;
-mod io;
-pub mod json;
 pub mod metrics;
 pub mod page;
 pub mod rates;
@@ -59,6 +63,7 @@ pub mod secret;
 pub mod serve;
 pub mod sse;
 pub mod view;
+mod weigh;
 
 pub use backend::{Backend, NodeError, Order};
 pub use config::{Config, ConfigError};
@@ -68,3 +73,4 @@ pub use gateway::Gateway;
 pub use metrics::Metrics;
 pub use secret::AdminToken;
 pub use serve::{Running, ServeError};
+pub use tandem_serve::json;

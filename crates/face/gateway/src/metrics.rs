@@ -112,6 +112,8 @@ metrics! {
         module_backlog: Family<ByModule, Gauge> = Family::default(), "tandem_module_backlog";
         /// Panics and hangs of a module.
         module_faults: Family<ByModule, Gauge> = Family::default(), "tandem_module_faults";
+        /// Requests that a module did not answer in time.
+        module_late: Family<ByModule, Gauge> = Family::default(), "tandem_module_late";
         /// Restarts of a module.
         module_restarts: Family<ByModule, Gauge> = Family::default(), "tandem_module_restarts";
     }
@@ -168,6 +170,7 @@ impl Metrics {
             set(&self.module_in_flight, m.in_flight);
             set(&self.module_backlog, m.backlog);
             set(&self.module_faults, m.panics.saturating_add(m.hangs));
+            set(&self.module_late, m.late);
             set(&self.module_restarts, m.restarts);
         }
     }

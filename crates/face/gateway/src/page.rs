@@ -1,8 +1,8 @@
 //! The dashboard's pages, part of the binary.
 
-use crate::error::GatewayError;
+use crate::error::{GatewayError, NO_PATH};
 use axum::{
-    extract::Path,
+    extract::{Path, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, header};
@@ -38,7 +38,8 @@ pub(crate) async fn index() -> Response {
 pub(crate) async fn style() -> Response {
     page("text/css; charset=utf-8", STYLE)
 }
-pub(crate) async fn script(Path(name): Path<String>) -> Result<Response, GatewayError> {
+pub(crate) async fn script(name: Result<Path<String>, PathRejection>) -> Result<Response, GatewayError> {
+    let Path(name) = name.map_err(|_| GatewayError::InvalidRequest(NO_PATH))?;
     let found = SCRIPTS.iter().find(|(n, _)| *n == name).ok_or(GatewayError::NotFound)?;
     Ok(page("text/javascript; charset=utf-8", found.1))
 }

@@ -7,11 +7,17 @@
 //! | `GET /commitments/v0/gateway/slots` | `slots []` |
 //! | `POST /commitments/v0/gateway/fee` | `fee [body]` |
 
-use crate::{caller::Caller, dispatch, error::GatewayError, gateway::Shared, intake};
+use crate::{
+    caller::Caller,
+    dispatch,
+    error::{GatewayError, NO_PATH},
+    gateway::Shared,
+    intake,
+};
 use alloy_primitives::B256;
 use axum::{
     Extension, Router,
-    extract::{Path, Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -45,8 +51,9 @@ async fn slots(State(shared): State<Arc<Shared>>, Extension(caller): Extension<C
 async fn result(
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
-    Path(hash): Path<String>,
+    hash: Result<Path<String>, PathRejection>,
 ) -> Answer {
+    let Path(hash) = hash.map_err(|_| GatewayError::InvalidRequest(NO_PATH))?;
     let parsed: B256 = hash.parse().map_err(|_| {
         GatewayError::Refused(Refusal::new("bad-request-hash", "the request hash is 32 bytes as 0x-prefixed hex"))
     })?;

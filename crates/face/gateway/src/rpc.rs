@@ -12,6 +12,7 @@ use crate::{
     error::{ErrorBody, GatewayError},
     gateway::Shared,
     intake,
+    weigh::{LIGHT, hold},
 };
 use axum::{
     Extension,
@@ -64,12 +65,17 @@ pub(crate) async fn post(
         Ok(body) => respond(StatusCode::OK, body),
         Err((id, error)) => {
             shared.metrics.errors.get_or_create(&error.reason().into()).inc();
-            let status = if error.is_of_transport() { error.status() } else { StatusCode::OK };
-            let mut response = respond(status, failure(id.as_deref(), &error.body()));
-            error.headers(&mut response);
-            response
+            refusal(id.as_deref(), &error)
         }
     }
+}
+
+/// A refusal as a whole answer.
+pub(crate) fn refusal(id: Option<&str>, error: &GatewayError) -> Response {
+    let status = if error.is_of_transport() { error.status() } else { StatusCode::OK };
+    let mut response = respond(status, failure(id, &error.body()));
+    error.headers(&mut response);
+    response
 }
 
 type Failed = (Option<String>, GatewayError);
@@ -83,7 +89,6 @@ async fn answer(shared: &Arc<Shared>, caller: &Caller, request: Request) -> Resu
     }
     let text = std::str::from_utf8(body).unwrap_or_default();
     let call = parse(body, text)?;
-    shared.charge(caller, 1).map_err(|e| (Some(call.id.clone()), e))?;
     Ok(one(shared, caller, call).await)
 }
 
@@ -97,20 +102,30 @@ async fn batch(shared: &Arc<Shared>, caller: &Caller, body: &Bytes) -> Result<Ve
     if items.len() > most {
         return Err(GatewayError::BatchTooLarge { most });
     }
-    shared.charge(caller, items.len() as u32)?;
+    // The guard charged one for the body.
+    shared.charge(caller, items.len() as u32 - 1)?;
     let calls: Vec<_> = items.iter().map(|raw| parse(body, raw.get())).collect();
     let answers = stream::iter(calls).map(|parsed| async move {
         match parsed {
-            Ok(call) => one(shared, caller, call).await,
-            Err((id, error)) => failure(id.as_deref(), &error.body()),
+            Ok(call) => (Some(call.id.clone()), one(shared, caller, call).await),
+            Err((id, error)) => (id.clone(), failure(id.as_deref(), &error.body())),
         }
     });
     // In the order of the requests, as most clients expect it.
     let mut answers = std::pin::pin!(answers.buffered(SIDE_BY_SIDE));
-    let mut out = vec![b'['];
-    while let Some(answer) = answers.next().await {
+    let (mut out, mut held) = (vec![b'['], None);
+    let most = shared.config.limits.answer_bytes;
+    while let Some((id, mut answer)) = answers.next().await {
         if out.len() > 1 {
             out.push(b',');
+        }
+        // A light one always fits: what was promised is told.
+        if answer.len() > LIGHT {
+            let fits = out.len() + answer.len() <= most;
+            let room = if fits { Ok(()) } else { Err(GatewayError::AnswerTooLarge { most }) };
+            if let Err(error) = room.and_then(|()| hold(&shared.answers, &mut held, out.len() + answer.len())) {
+                answer = failure(id.as_deref(), &error.body());
+            }
         }
         out.extend_from_slice(&answer);
     }

@@ -52,18 +52,26 @@ impl AdminToken {
     /// The file system's.
     pub fn create_file(path: &Path) -> io::Result<()> {
         use std::io::Write;
+        if path.try_exists()? {
+            return Ok(());
+        }
+        // Beside its name, so that a kill leaves no empty one: every later start would stand before it.
+        let beside = path.with_extension(format!("{}.tmp", std::process::id()));
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        match options.open(path) {
-            Ok(mut file) => {
-                let token = Zeroizing::new(hex::encode(B256::random()));
-                file.write_all(token.as_bytes())?;
-                file.sync_all()
-            }
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(e) => Err(e),
+        // What a kill left of an earlier process with this number.
+        let _ = std::fs::remove_file(&beside);
+        let token = Zeroizing::new(hex::encode(B256::random()));
+        let mut file = options.open(&beside)?;
+        let made = file.write_all(token.as_bytes()).and_then(|()| file.sync_all());
+        // Unlike a rename this takes nobody's place.
+        let linked = made.and_then(|()| std::fs::hard_link(&beside, path));
+        let _ = std::fs::remove_file(&beside);
+        match linked {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => Ok(()),
         }
     }
 
@@ -102,7 +110,11 @@ mod tests {
     fn a_token_file_is_made_once_and_for_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin");
+        // As a kill leaves it: nothing under the name, and a half beside it.
+        let half = dir.path().join(format!("admin.{}.tmp", std::process::id()));
+        std::fs::write(&half, "").unwrap();
         AdminToken::create_file(&path).unwrap();
+        assert!(!half.exists());
         let first = std::fs::read_to_string(&path).unwrap();
         AdminToken::create_file(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), first);

@@ -1,17 +1,22 @@
 //! The listener: bounded connections, each with its timeouts.
 
-use crate::{caller::Peer, gateway::Shared, io::Impatient, rates::CallerKey};
-use axum::{Router, body::Body};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use parking_lot::Mutex;
+use crate::{
+    caller::Peer,
+    crowd::{Crowd, Seat},
+    error::GatewayError,
+    faults,
+    gateway::Shared,
+    rates::CallerKey,
+};
+use axum::Router;
+use hyper::{body::Incoming, service::service_fn};
 use std::{
-    collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
+use tandem_serve::Times;
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -22,11 +27,9 @@ use tower::Service;
 
 /// How long open connections may finish when the host stops.
 const GRACE: Duration = Duration::from_secs(2);
-/// Pause after an accept that failed, as it does while the process has no file descriptors left.
-const AFTER_FAULT: Duration = Duration::from_millis(50);
-/// Most bytes of a request's head, and headers in it.
-const HEAD_BYTES: usize = 16 << 10;
-const HEADERS: usize = 64;
+/// What must pass within the limit while a reader is waited for, unless it is all there is. At 20 s
+/// these are 3 KiB a second: slower than a modem.
+const LEAST: usize = 64 << 10;
 
 /// Why the gateway does not listen.
 #[derive(Debug, Error)]
@@ -79,40 +82,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, router: Router) -> Result<Running
     Ok(Running { addr, shared, task })
 }
 
-/// Connections by address, as many entries as there are connections at most.
-#[derive(Default)]
-struct Crowd(Mutex<HashMap<CallerKey, usize>>);
-
-/// One connection among those of its address, given back when it ends.
-struct Seat {
-    crowd: Arc<Crowd>,
-    key: CallerKey,
-}
-
-impl Crowd {
-    /// A seat, unless the address has as many as it may. Loopback may have any number.
-    fn enter(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Seat> {
-        let key = CallerKey::of(address);
-        let mut crowd = self.0.lock();
-        let here = crowd.get(&key).copied().unwrap_or_default();
-        if here >= most && !address.to_canonical().is_loopback() {
-            return None;
-        }
-        crowd.insert(key, here + 1);
-        Some(Seat { crowd: self.clone(), key })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut crowd = self.crowd.0.lock();
-        if let Some(here) = crowd.get_mut(&self.key) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                crowd.remove(&self.key);
-            }
-        }
-    }
+/// A seat, unless the address has as many as it may. Loopback may have any number.
+fn seat(crowd: &Arc<Crowd>, address: IpAddr, most: usize) -> Option<Seat> {
+    let most = if address.to_canonical().is_loopback() { usize::MAX } else { most };
+    crowd.enter(CallerKey::of(address), most)
 }
 
 /// A connection's place.
@@ -125,7 +98,7 @@ struct Place {
 impl Place {
     fn take(shared: &Arc<Shared>, crowd: &Arc<Crowd>, places: &Arc<Semaphore>, peer: SocketAddr) -> Option<Self> {
         let permit = places.clone().try_acquire_owned().ok()?;
-        let seat = crowd.enter(peer.ip(), shared.config.limits.connections_per_address)?;
+        let seat = seat(crowd, peer.ip(), shared.config.limits.connections_per_address)?;
         shared.metrics.connections.inc();
         Some(Self { shared: shared.clone(), _seat: seat, _permit: permit })
     }
@@ -140,56 +113,45 @@ impl Drop for Place {
 async fn accept(listener: TcpListener, shared: Arc<Shared>, router: Router) {
     let places = Arc::new(Semaphore::new(shared.config.limits.connections));
     let crowd = Arc::new(Crowd::default());
-    loop {
-        let accepted = tokio::select! {
-            () = shared.stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => match Place::take(&shared, &crowd, &places, peer) {
-                Some(place) => drop(tokio::spawn(connection(stream, peer, place, router.clone()))),
-                // Closed at once: a caller that waits would not know what for.
-                None => drop(shared.metrics.connections_refused.inc()),
-            },
-            Err(error) => {
-                tracing::warn!(%error, "no connection could be accepted");
-                tokio::time::sleep(AFTER_FAULT).await;
-            }
+    let taking = tandem_serve::accept(&listener, "gateway", &shared.stop, |stream, peer| {
+        match Place::take(&shared, &crowd, &places, peer) {
+            Some(place) => drop(tokio::spawn(connection(stream, peer, place, router.clone()))),
+            None => turn_away(&shared, stream),
         }
-    }
+    });
+    taking.await;
     drop(listener);
     let all = shared.config.limits.connections as u32;
     let _ = tokio::time::timeout(GRACE, places.acquire_many(all)).await;
 }
 
+fn turn_away(shared: &Shared, stream: TcpStream) {
+    shared.metrics.connections_refused.inc();
+    tandem_serve::turn_away(stream, &faults::on_the_wire(&GatewayError::Busy));
+}
+
 async fn connection(stream: TcpStream, peer: SocketAddr, place: Place, router: Router) {
-    let limits = &place.shared.config.limits;
-    // Small answers leave at once.
-    let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(Impatient::new(stream, Duration::from_millis(limits.write_ms)));
+    let Shared { config, metrics, stop, .. } = &*place.shared;
+    let times = Times {
+        // From the end of an answer to the end of the next head.
+        idle: Duration::from_millis(config.limits.head_ms),
+        head: None,
+        // Events go on for as long as somebody reads them.
+        whole: None,
+        write: Duration::from_millis(config.limits.write_ms),
+        least: LEAST,
+        grace: Some(GRACE),
+    };
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
-        router.clone().call(request.map(Body::new))
+        router.clone().call(request)
     });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits.head_ms))
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(HEADERS)
-        .serve_connection(io, service);
-    tokio::pin!(served);
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = place.shared.stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            match tokio::time::timeout(GRACE, served).await {
-                Ok(ended) => ended,
-                Err(_) => return,
-            }
+    if let Some(ended) = tandem_serve::connection(stream, peer, times, service, stop).await {
+        let last = ended.head_fault().map(|fault| faults::of_head(fault, config.limits.head_ms));
+        if let Some(error) = &last {
+            metrics.errors.get_or_create(&error.reason().into()).inc();
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection ended early");
+        ended.part(last.as_ref().map(faults::on_the_wire)).await;
     }
 }
 
@@ -200,7 +162,7 @@ mod tests {
     #[test]
     fn an_address_has_so_many_connections_and_gets_their_seats_back() {
         let crowd = Arc::new(Crowd::default());
-        let of = |s: &str| crowd.enter(s.parse().unwrap(), 2);
+        let of = |s: &str| seat(&crowd, s.parse().unwrap(), 2);
         let (first, second) = (of("10.0.0.1"), of("::ffff:10.0.0.1"));
         assert!(first.is_some() && second.is_some());
         assert!(of("10.0.0.1").is_none());
@@ -208,7 +170,7 @@ mod tests {
         drop(first);
         assert!(of("10.0.0.1").is_some());
         drop(second);
-        assert!(crowd.0.lock().is_empty(), "nothing is remembered of who left");
+        assert!(crowd.is_empty(), "nothing is remembered of who left");
         let many: Vec<_> = (0..9).map(|_| of("127.0.0.1")).collect();
         assert!(many.iter().all(Option::is_some), "loopback is the operator's");
     }

@@ -2,13 +2,19 @@
 //!
 //! Every event has a name (`promise`, `fate`, `slot`, `block`, `module`, `status`) and JSON data. The
 //! stream begins with `hello`; `lagged` says how many events a slow reader missed: it should then ask
-//! `/api/v1/…` again. `?channel=module/name` gives one module's channel instead. With the admin token
-//! in `Authorization`, promises come with their details before the seal too.
+//! `/api/v1/…` again. `?channel=module/name` gives one module's channel instead, as events
+//! named `channel`; one that no module can have is refused with `unknown-channel`. With the admin token
+//! in `Authorization`, promises come with their details before the seal too, and what is critical with its words.
+//!
+//! One address or API key has a quarter of all places, and four at least; one more is refused with
+//! `too-many-listeners`. Whoever holds the admin token is not counted so, and has four places more where
+//! all are taken: an operator must hear the host when strangers fill it.
 
 use crate::{
     caller::Caller,
+    crowd::{Crowd, Seat},
     error::GatewayError,
-    events::Sent,
+    events::{Ear, Sent},
     gateway::{Shared, now_ms},
 };
 use axum::{
@@ -22,10 +28,54 @@ use futures::stream;
 use http::{HeaderValue, header};
 use serde::Deserialize;
 use std::{convert::Infallible, sync::Arc, time::Duration};
-use tokio::sync::{OwnedSemaphorePermit, broadcast};
+use tandem_module::Refusal;
+use tandem_types::ModuleId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 /// How often a quiet stream says that it lives: below the minute after which proxies close.
 const ALIVE: Duration = Duration::from_secs(15);
+
+/// What a caller has at least, as far as there are as many: a browser's few tabs.
+const LEAST: usize = 4;
+/// The operator's own places beside all others.
+const RESERVE: usize = 4;
+
+/// The places of listeners.
+pub(crate) struct Places {
+    all: Arc<Semaphore>,
+    reserve: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
+    each: usize,
+}
+
+/// A listener's place, given back when it ends.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _seat: Option<Seat>,
+}
+
+impl Places {
+    pub(crate) fn new(all: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))),
+            reserve: Arc::new(Semaphore::new(RESERVE)),
+            crowd: Arc::default(),
+            each: (all / 4).max(LEAST),
+        }
+    }
+
+    fn take(&self, caller: &Caller) -> Result<Place, GatewayError> {
+        let free = |of: &Arc<Semaphore>| of.clone().try_acquire_owned();
+        if caller.admin {
+            let permit = free(&self.all).or_else(|_| free(&self.reserve)).map_err(|_| GatewayError::Busy)?;
+            return Ok(Place { _permit: permit, _seat: None });
+        }
+        let permit = free(&self.all).map_err(|_| GatewayError::Busy)?;
+        let seat = self.crowd.enter(caller.key, self.each);
+        let seat = seat.ok_or(GatewayError::TooManyListeners { most: self.each })?;
+        Ok(Place { _permit: permit, _seat: Some(seat) })
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,10 +85,9 @@ pub(crate) struct Which {
 
 struct Listener {
     shared: Arc<Shared>,
-    receiver: broadcast::Receiver<Arc<Sent>>,
+    ear: Ear,
     admin: bool,
-    channel: Option<String>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Drop for Listener {
@@ -53,10 +102,13 @@ pub(crate) async fn events(
     which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, GatewayError> {
     let Query(which) = which.map_err(|_| GatewayError::InvalidRequest("the query is: channel=module/name"))?;
-    let place = shared.listeners.clone().try_acquire_owned().map_err(|_| GatewayError::Busy)?;
-    let receiver = shared.events.listen();
+    if let Some(channel) = &which.channel {
+        exists(&shared, channel)?;
+    }
+    let place = shared.listeners.take(&caller)?;
+    let ear = shared.events.listen(which.channel);
     shared.metrics.listeners.inc();
-    let listener = Listener { shared, receiver, admin: caller.admin, channel: which.channel, _place: place };
+    let listener = Listener { shared, ear, admin: caller.admin, _place: place };
     let hello = Bytes::from(format!("retry: 1000\nevent: hello\ndata: {{\"now_ms\":{}}}\n\n", now_ms()));
     let first = stream::once(async move { Ok::<_, Infallible>(hello) });
     let rest = stream::unfold(listener, |mut l| async move { l.next().await.map(|b| (Ok::<_, Infallible>(b), l)) });
@@ -69,6 +121,17 @@ pub(crate) async fn events(
     Ok(response)
 }
 
+/// Refuses a channel that nobody will ever publish on, as far as that can be told.
+fn exists(shared: &Shared, channel: &str) -> Result<(), GatewayError> {
+    let named = channel.split_once('/').and_then(|(module, name)| Some((module.parse::<ModuleId>().ok()?, name)));
+    let (module, name) = named.ok_or(GatewayError::InvalidRequest("the query is: channel=module/name"))?;
+    if shared.backend.publishes(&module, name) {
+        return Ok(());
+    }
+    let why = format!("no module {module} publishes on a channel {name:?} here; it must run, and be granted publish");
+    Err(GatewayError::Refused(Refusal::new("unknown-channel", why)))
+}
+
 impl Listener {
     /// The next bytes of the stream; `None` when the host stops.
     async fn next(&mut self) -> Option<Bytes> {
@@ -76,7 +139,7 @@ impl Listener {
             let received = tokio::select! {
                 () = self.shared.stop.cancelled() => return None,
                 () = tokio::time::sleep(ALIVE) => return Some(Bytes::from_static(b": alive\n\n")),
-                received = self.receiver.recv() => received,
+                received = self.ear.receiver.recv() => received,
             };
             match received {
                 Ok(sent) => {
@@ -94,7 +157,7 @@ impl Listener {
     }
 
     fn write(&self, sent: &Sent) -> Option<Bytes> {
-        if sent.channel != self.channel {
+        if !self.ear.hears(sent) {
             return None;
         }
         let data = sent.full.as_ref().filter(|_| self.admin).unwrap_or(&sent.public);

@@ -4,9 +4,12 @@
 mod support;
 
 use std::time::Duration;
-use support::{TOKEN, call, lab, read, secret};
+use support::{Lab, TOKEN, call, lab, read, secret};
 use tandem_gateway::config::ApiKey;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 const HEAD: &str = "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n";
 
@@ -54,11 +57,12 @@ async fn a_body_that_comes_too_slowly_is_refused_and_the_connection_closed() {
 #[tokio::test]
 async fn a_head_that_comes_too_slowly_and_an_idle_connection_are_closed() {
     let lab = lab(|c| c.limits.head_ms = 150).await;
-    for sent in ["", "GET /healthz HTTP/1.1\r\nhost: 127.0"] {
+    // Whoever asked nothing is told nothing.
+    for (sent, status) in [("", 0), ("GET /healthz HTTP/1.1\r\nhost: 127.0", 408)] {
         let mut stream = lab.connect().await;
         stream.write_all(sent.as_bytes()).await.unwrap();
         let answer = read(&mut stream).await;
-        assert!(answer.status == 0 || answer.status == 408, "{answer:?}");
+        assert_eq!(answer.status, status, "{answer:?}");
     }
     // Kept alive after an answer, then idle.
     let mut stream = lab.connect().await;
@@ -67,18 +71,29 @@ async fn a_head_that_comes_too_slowly_and_an_idle_connection_are_closed() {
 }
 
 #[tokio::test]
-async fn half_a_body_and_a_closed_connection_ask_nothing() {
+async fn half_a_body_asks_nothing_and_whoever_still_listens_is_told() {
     let lab = lab(|_| {}).await;
     let whole = call("slots");
-    let mut stream = lab.connect().await;
-    stream
-        .write_all(format!("{HEAD}content-length: {}\r\n\r\n{}", whole.len(), &whole[..20]).as_bytes())
-        .await
-        .unwrap();
-    stream.shutdown().await.unwrap();
-    let answer = read(&mut stream).await;
-    assert!(answer.status == 0 || answer.error().2 == "body-broken", "{answer:?}");
-    drop(stream);
+    let half = &whole[..20];
+    for path in ["/", "/commitments/v0/gateway/commitment"] {
+        for (what, sent) in [
+            ("none of it", format!("content-length: {}\r\n\r\n", whole.len())),
+            ("half of it", format!("content-length: {}\r\n\r\n{half}", whole.len())),
+            ("half a chunk", format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n{half}", whole.len())),
+            ("no last chunk", format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n{whole}\r\n", whole.len())),
+        ] {
+            let head = HEAD.replacen("/", path, 1);
+            let mut stream = lab.connect().await;
+            stream.write_all(format!("{head}{sent}").as_bytes()).await.unwrap();
+            // It sends no more, and reads on.
+            stream.shutdown().await.unwrap();
+            let answer = read(&mut stream).await;
+            assert_eq!(answer.error(), (400, -32011, "body-broken".into()), "{what} at {path}");
+            // Whoever closes at once can not be told.
+            let mut gone = lab.connect().await;
+            gone.write_all(format!("{head}{sent}").as_bytes()).await.unwrap();
+        }
+    }
     assert!(lab.house.asked.lock().is_empty());
     assert_eq!(lab.rpc(whole).await.status, 200);
 }
@@ -132,6 +147,17 @@ async fn bodies_together_take_bounded_memory() {
     panic!("what was held is not given back: {last:?}");
 }
 
+/// A call that takes a place among the requests until it is dropped.
+async fn hanging(lab: &Lab) -> TcpStream {
+    let mut stream = lab.connect().await;
+    let body = call("hang");
+    stream.write_all(format!("{HEAD}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    while lab.house.asked.lock().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stream
+}
+
 #[tokio::test]
 async fn too_many_connections_and_requests_are_turned_away_at_once() {
     let lab = lab(|c| {
@@ -140,12 +166,7 @@ async fn too_many_connections_and_requests_are_turned_away_at_once() {
         c.limits.answer_ms = 60_000;
     })
     .await;
-    let mut hanging = lab.connect().await;
-    let body = call("hang");
-    hanging.write_all(format!("{HEAD}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
-    while lab.house.asked.lock().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let _hanging = hanging(&lab).await;
     let busy = lab.rpc(call("slots")).await;
     assert_eq!(busy.error(), (503, -32030, "busy".into()));
     assert!(busy.head.contains("retry-after: 1"));
@@ -155,7 +176,8 @@ async fn too_many_connections_and_requests_are_turned_away_at_once() {
     let mut fourth = lab.connect().await;
     let mut seen = Vec::new();
     let _ = tokio::time::timeout(Duration::from_secs(10), fourth.read_to_end(&mut seen)).await.expect("closed at once");
-    assert!(seen.is_empty());
+    let said = String::from_utf8(seen).unwrap();
+    assert!(said.starts_with("HTTP/1.1 503 ") && said.contains("\"reason\":\"busy\""), "{said}");
     assert_eq!(lab.metrics.connections_refused.get(), 1);
 }
 
@@ -190,10 +212,125 @@ async fn loopback_with_a_rate_is_held_to_it() {
     })
     .await;
     for _ in 0..3 {
-        assert_eq!(lab.get("/api/v1/status").await.status, 200);
+        assert_eq!(lab.get("/api/v1/slots").await.status, 200);
     }
-    assert_eq!(lab.get("/api/v1/status").await.error(), (429, -32029, "rate-limited".into()));
+    assert_eq!(lab.get("/api/v1/slots").await.error(), (429, -32029, "rate-limited".into()));
     assert_eq!(lab.rpc(call("slots")).await.status, 429);
+    // Strangers whom a proxy here passes on do not hide from the operator how it is; nor do the views cost them.
+    for path in ["/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/modules"] {
+        for _ in 0..5 {
+            assert_eq!(lab.get(path).await.status, 200, "{path}");
+        }
+    }
+    // Only to look is free.
+    let mut last = lab.ask("POST", "/api/v1/status", &[], b"").await;
+    for _ in 0..30 {
+        if last.status == 429 {
+            return;
+        }
+        last = lab.ask("POST", "/api/v1/status", &[], b"").await;
+    }
+    panic!("{last:?}");
+}
+
+#[tokio::test]
+async fn the_operators_views_have_no_rate_and_the_status_still_takes_its_place_among_the_requests() {
+    let lab = lab(|c| {
+        c.rates.loopback_per_second = 1;
+        c.rates.loopback_burst = 3;
+        c.limits.requests = 1;
+        c.limits.answer_ms = 60_000;
+    })
+    .await;
+    let _hanging = hanging(&lab).await;
+    for _ in 0..5 {
+        assert_eq!(lab.get("/api/v1/status").await.error(), (503, -32030, "busy".into()));
+        assert_eq!(lab.get("/healthz").await.status, 200);
+    }
+}
+
+/// A gateway that gives loopback four requests, and one more a second.
+async fn four_at_once() -> Lab {
+    lab(|c| {
+        c.rates.loopback_per_second = 1;
+        c.rates.loopback_burst = 4;
+        c.limits.body_bytes = 2_000;
+        c.limits.body_ms = 100;
+        c.limits.batch = 5;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_no_request_costs_as_much_as_one() {
+    let post = |rest: &str| format!("{HEAD}{rest}").into_bytes();
+    let sized = |body: &str| post(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+    let many = format!("[{}]", ["1"; 6].join(","));
+    for (what, bytes, reason) in [
+        ("no JSON", sized("nonsense"), "bad-json"),
+        ("no request", sized("7"), "invalid-request"),
+        ("an empty batch", sized("[]"), "invalid-request"),
+        ("a batch with too many", sized(&many), "batch-too-large"),
+        ("a body that is announced too large", post("content-length: 2001\r\n\r\n"), "body-too-large"),
+        ("a body that does not come", post("content-length: 10\r\n\r\n{"), "body-too-slow"),
+        ("no content type", b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n".into(), "content-type"),
+    ] {
+        let lab = four_at_once().await;
+        assert_eq!(ends(&lab, &bytes).await, reason, "{what}");
+        // Four in a second are allowed: far more tries than that end at the rate, however slow this machine is.
+        let mut last = String::new();
+        for _ in 0..30 {
+            last = ends(&lab, &bytes).await;
+            if last != reason {
+                break;
+            }
+        }
+        assert_eq!(last, "rate-limited", "{what} costs nothing");
+    }
+    // Half a body, whose end is told.
+    let lab = four_at_once().await;
+    let mut told = Vec::new();
+    while told.len() < 30 && told.last().is_none_or(|t| t != "rate-limited") {
+        let mut stream = lab.connect().await;
+        stream.write_all(&post("content-length: 10\r\n\r\n{")).await.unwrap();
+        stream.shutdown().await.unwrap();
+        told.push(read(&mut stream).await.error().2);
+    }
+    assert_eq!((told[0].as_str(), told.last().unwrap().as_str()), ("body-broken", "rate-limited"));
+    assert!(lab.house.asked.lock().is_empty());
+}
+
+/// The reason with which a gateway refuses bytes whose sender waits for it.
+async fn ends(lab: &Lab, bytes: &[u8]) -> String {
+    let mut stream = lab.connect().await;
+    stream.write_all(bytes).await.unwrap();
+    let mut seen = Vec::new();
+    // What is refused before its body was read may leave the connection open.
+    while !seen.ends_with(b"}}}") {
+        let mut piece = [0; 1_024];
+        let n = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut piece)).await.unwrap().unwrap();
+        assert!(n > 0, "no whole answer: {}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&piece[..n]);
+    }
+    let text = String::from_utf8(seen).unwrap();
+    let body: serde_json::Value = serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap();
+    body["error"]["data"]["reason"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_call_costs_one_and_a_batch_its_number() {
+    let lab = four_at_once().await;
+    for _ in 0..4 {
+        assert_eq!(lab.rpc(call("slots")).await.status, 200, "one each");
+    }
+    assert_eq!(lab.rpc(call("slots")).await.error().2, "rate-limited");
+    let batch = |n| format!("[{}]", vec![call("slots"); n].join(","));
+    let lab = four_at_once().await;
+    assert_eq!(lab.rpc(batch(4)).await.status, 200, "four");
+    assert_eq!(lab.rpc(call("slots")).await.error().2, "rate-limited");
+    let lab = four_at_once().await;
+    assert_eq!(lab.rpc(batch(5)).await.error(), (429, -32029, "rate-limited".into()), "more than there ever are");
+    assert!(lab.house.asked.lock().is_empty());
 }
 
 #[tokio::test]

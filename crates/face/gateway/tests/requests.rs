@@ -120,6 +120,12 @@ async fn reading_methods_go_to_the_node_and_its_errors_come_back_as_they_are() {
     assert_eq!(lab.house.node_asked.lock()[0], ("eth_getBalance".into(), r#"["0x00","latest"]"#.into()));
     let reverted = lab.rpc(call("eth_call")).await.json();
     assert_eq!(reverted["error"], json!({"code": 3, "message": "execution reverted", "data": "0x08c379a0"}));
+    let bare = lab.rpc(call("eth_getTransactionReceipt")).await.json()["error"].clone();
+    let message = "missing value for required argument 0";
+    assert_eq!(bare, json!({"code": -32602, "message": message, "data": {"reason": "node-error"}}));
+    let own = lab.rpc(call("eth_getBlockByNumber")).await.json()["error"].clone();
+    let message = "header not found";
+    assert_eq!(own, json!({"code": -32000, "message": message, "data": {"number": 7, "reason": "node-error"}}));
     assert_eq!(lab.rpc(call("eth_gasPrice")).await.error(), (200, -32603, "node-unavailable".into()));
     assert_eq!(lab.rpc(call("eth_accounts")).await.json()["result"], json!([]));
 }

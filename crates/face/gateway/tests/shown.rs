@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 use support::{House, Lab, TOKEN, call, lab, lab_of, promise, secret};
-use tandem_gateway::{Order, view};
+use tandem_gateway::{Order, config::ApiKey, view};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -63,6 +63,26 @@ async fn orders_need_the_admin_token() {
 }
 
 #[tokio::test]
+async fn a_caller_learns_whether_it_is_the_operator_and_a_key_makes_nobody_one() {
+    let key = "a-key-of-16-chars-or-more";
+    let keys = tempfile::tempdir().unwrap();
+    let file = secret(&keys, "key", key);
+    let (_dir, lab) = with_admin(|c| {
+        let unlimited = ApiKey { name: "user".into(), key_file: Some(file), key_env: None, per_second: 0, burst: 1 };
+        c.api_keys = vec![unlimited];
+    })
+    .await;
+    for (token, admin, ordered) in [(Some(TOKEN), true, 204), (Some(key), false, 401), (None, false, 401)] {
+        let bearer = token.map(|t| format!("Bearer {t}"));
+        let headers: Vec<_> = bearer.iter().map(|b| ("authorization", b.as_str())).collect();
+        let status = lab.ask("GET", "/api/v1/status", &headers, b"").await;
+        assert_eq!((status.status, &status.json()["admin"]), (200, &admin.into()), "{token:?}");
+        assert_eq!(status.json()["validators"], 3, "and the status itself");
+        assert_eq!(order(&lab, "/api/v1/promising/stop", token).await.0, ordered, "{token:?}");
+    }
+}
+
+#[tokio::test]
 async fn without_an_admin_token_nobody_gives_orders() {
     let lab = lab(|_| {}).await;
     assert_eq!(order(&lab, "/api/v1/promising/resume", None).await, (403, "no-admin-token".into()));
@@ -87,13 +107,17 @@ async fn before_the_seal_only_the_operator_sees_more_than_a_hash() {
 }
 
 #[test]
-fn a_private_transaction_stays_hidden_until_it_has_a_fate() {
+fn a_private_transaction_stays_hidden_until_a_block_has_it() {
     assert!(promise(false, false).redacted().detail.is_none());
     assert!(promise(true, false).redacted().detail.is_some());
     assert!(promise(true, true).redacted().detail.is_none());
     let mut done = promise(true, true);
-    done.fate = Some(view::FateView { name: "kept".into(), cause: None, block: None, is_final: false });
-    assert!(done.redacted().detail.is_some());
+    let mut shown = |name: &str| {
+        done.fate = Some(view::FateView { name: name.into(), cause: None, block: None, is_final: true });
+        done.redacted().detail.is_some()
+    };
+    assert!(shown("kept") && shown("early"));
+    assert!(!shown("excused") && !shown("broken"), "it may be promised again");
 }
 
 async fn listen(lab: &Lab, path: &str, token: Option<&str>) -> TcpStream {
@@ -139,14 +163,42 @@ async fn events_before_the_seal_carry_the_hash_alone_but_to_the_operator() {
 }
 
 #[tokio::test]
+async fn what_is_critical_is_told_in_words_to_the_operator_alone() {
+    use tandem_gateway::Backend;
+    let (_dir, lab) = with_admin(|_| {}).await;
+    let message = "promise 7 of 0x5e5e5e5e: balance 12, in /var/lib/tandem".to_owned();
+    *lab.house.critical.lock() =
+        vec![view::Critical { at_ms: 4_711, slot: Some(9.into()), code: "promise-broken".into(), message }];
+    let bearer = format!("Bearer {TOKEN}");
+    let (mut stranger, mut operator) =
+        (listen(&lab, "/events", None).await, listen(&lab, "/events", Some(TOKEN)).await);
+    lab.events.publish(&view::Happening::Status(Box::new(lab.house.status())));
+    let asked = lab.get("/api/v1/status").await;
+    let told = &asked.json()["critical"][0];
+    assert_eq!((&told["code"], &told["at_ms"]), (&"promise-broken".into(), &4_711.into()), "that there is something");
+    assert!(!told["slot"].is_null() && told.get("message").is_none(), "{told}");
+    let heard = until(&mut stranger, "promise-broken").await;
+    for seen in [&asked.body, &heard] {
+        assert!(!seen.contains("5e5e5e5e") && !seen.contains("/var/lib"), "{seen}");
+    }
+    let full = lab.ask("GET", "/api/v1/status", &[("authorization", &bearer)], b"").await;
+    for seen in [&full.body, &until(&mut operator, "promise-broken").await] {
+        assert!(seen.contains("balance 12, in /var/lib/tandem"), "{seen}");
+    }
+}
+
+#[tokio::test]
 async fn a_modules_channel_goes_to_its_subscribers_only() {
     let lab = lab(|_| {}).await;
     let mut all = listen(&lab, "/events", None).await;
     let mut one = listen(&lab, "/events?channel=m/prices", None).await;
-    let port = lab.events.publisher("m".parse().unwrap());
-    port.publish("prices", bytes::Bytes::from_static(b"{\"p\":\n1}"));
-    port.publish("prices", bytes::Bytes::from_static(b"x\n\nevent: promise\ndata: forged"));
-    port.publish("other", bytes::Bytes::from_static(b"[]"));
+    let publish = |channel: &str, data: &'static [u8]| {
+        let (module, channel, data) = ("m".parse().unwrap(), channel.into(), bytes::Bytes::from_static(data));
+        lab.events.publish(&view::Happening::Channel { module, channel, data });
+    };
+    publish("prices", b"{\"p\":\n1}");
+    publish("prices", b"x\n\nevent: promise\ndata: forged");
+    publish("other", b"[]");
     lab.events.publish(&view::Happening::Promise(promise(false, false)));
     let seen = until(&mut one, "forged").await;
     let told = serde_json::json!({ "channel": "prices", "data": { "p": 1 }, "module": "m" });
@@ -154,6 +206,37 @@ async fn a_modules_channel_goes_to_its_subscribers_only() {
     assert!(data.filter_map(|d| serde_json::from_str(d).ok()).any(|v: serde_json::Value| v == told), "{seen}");
     assert!(!seen.contains("\nevent: promise"), "a module can not forge an event: {seen}");
     assert!(!until(&mut all, "event: promise").await.contains("prices"));
+}
+
+#[tokio::test]
+async fn a_channel_that_no_module_can_have_is_refused_and_a_gap_in_all_channels_is_told_to_their_listeners() {
+    let lab = lab(|_| {}).await;
+    assert_eq!(lab.get("/events?channel=stranger/prices").await.error().2, "unknown-channel");
+    for malformed in ["prices", "m", "NO%20NAME/prices"] {
+        let (status, _, reason) = lab.get(&format!("/events?channel={malformed}")).await.error();
+        assert_eq!((status, reason.as_str()), (400, "invalid-request"), "{malformed}");
+    }
+    let mut all = listen(&lab, "/events", None).await;
+    let mut one = listen(&lab, "/events?channel=m/prices", None).await;
+    lab.events.missed(7);
+    assert!(until(&mut one, "\"missed\":7").await.contains("event: lagged"));
+    assert_eq!(lab.metrics.events_missed.get(), 7);
+    lab.events.publish(&view::Happening::Promise(promise(false, false)));
+    assert!(!until(&mut all, "event: promise").await.contains("lagged"), "nobody else missed anything");
+}
+
+#[tokio::test]
+async fn what_nobody_listens_to_pushes_nothing_out() {
+    let lab = lab(|c| c.limits.events = 16).await;
+    let mut all = listen(&lab, "/events", None).await;
+    lab.events.publish(&view::Happening::Promise(promise(false, false)));
+    // Without a pause, so that nobody reads in between.
+    for _ in 0..100 {
+        let (module, channel) = ("m".parse().unwrap(), "prices".into());
+        lab.events.publish(&view::Happening::Channel { module, channel, data: bytes::Bytes::from_static(b"1") });
+    }
+    let seen = until(&mut all, "event: promise").await;
+    assert!(!seen.contains("lagged"), "{seen}");
 }
 
 #[tokio::test]
@@ -183,9 +266,9 @@ async fn a_listener_that_lags_is_told_and_one_that_never_reads_is_given_up() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     let text = bytes::Bytes::from(serde_json::to_vec(&"x".repeat(1 << 20)).unwrap());
-    let port = lab.events.publisher("m".parse().unwrap());
     for _ in 0..500 {
-        port.publish("big", text.clone());
+        let (module, channel) = ("m".parse().unwrap(), "big".into());
+        lab.events.publish(&view::Happening::Channel { module, channel, data: text.clone() });
         if lab.metrics.listeners.get() == 0 {
             break;
         }
@@ -193,6 +276,54 @@ async fn a_listener_that_lags_is_told_and_one_that_never_reads_is_given_up() {
     }
     assert_eq!(lab.metrics.listeners.get(), 0, "it was given up");
     let _ = deaf.shutdown().await;
+}
+
+#[tokio::test]
+async fn one_caller_has_a_quarter_of_the_listeners_and_the_operator_is_heard_when_all_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys: Vec<String> = (0..4).map(|n| format!("the-key-of-caller-number-{n}")).collect();
+    let (_admin, lab) = with_admin(|c| {
+        c.limits.listeners = 20;
+        let of = |key: &String| ApiKey {
+            name: key.clone(),
+            key_file: Some(secret(&dir, key, key)),
+            key_env: None,
+            per_second: 0,
+            burst: 1,
+        };
+        c.api_keys = keys.iter().map(of).collect();
+    })
+    .await;
+    let bearer = |token: &str| format!("Bearer {token}");
+    let refused = async |token: &str| lab.ask("GET", "/events", &[("authorization", &bearer(token))], b"").await;
+    let too_many = (429, -32029, "too-many-listeners".to_owned());
+    let mut open = Vec::new();
+    for caller in [None, Some(&keys[0]), Some(&keys[1])] {
+        for _ in 0..5 {
+            open.push(listen(&lab, "/events", caller.map(String::as_str)).await);
+        }
+    }
+    assert_eq!(lab.get("/events").await.error(), too_many, "an address has a quarter");
+    assert_eq!(refused(&keys[0]).await.error(), too_many, "and a key has one");
+    // Others still have theirs. The operator has any number, at first of the same places.
+    open.push(listen(&lab, "/events", Some(&keys[2])).await);
+    for _ in 0..4 + 4 {
+        open.push(listen(&lab, "/events", Some(TOKEN)).await);
+    }
+    assert_eq!(lab.metrics.listeners.get(), 24);
+    let busy = (503, -32030, "busy".to_owned());
+    assert_eq!((refused(&keys[3]).await.error(), refused(TOKEN).await.error()), (busy.clone(), busy));
+    // Whoever ends one gets it back, as soon as its end was noticed.
+    drop(open.remove(0));
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while lab.metrics.listeners.get() > 23 {
+            lab.events.publish(&view::Happening::Promise(promise(false, false)));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    open.push(listen(&lab, "/events", None).await);
 }
 
 #[tokio::test]
@@ -280,12 +411,16 @@ async fn queries_are_checked_and_bounded() {
         "promises?lim=1",
         "blocks?slot=1e9",
         "ledger?days=99999999999999999999",
+        "ledger?days=18446744073709551615",
+        "ledger?days=367",
+        "ledger?days=0",
+        "ledger?days=-1",
         "completeness/abc",
     ] {
         assert_eq!(lab.get(&format!("/api/v1/{bad}")).await.error(), (400, -32600, "invalid-request".into()), "{bad}");
     }
     assert_eq!(lab.get("/api/v1/completeness/5").await.error(), (404, -32044, "not-found".into()));
-    for path in ["status", "slots", "blocks", "modules", "ledger"] {
+    for path in ["status", "slots", "blocks", "modules", "ledger", "ledger?days=1", "ledger?days=366"] {
         assert_eq!(lab.get(&format!("/api/v1/{path}")).await.status, 200, "{path}");
     }
 }

@@ -2,13 +2,16 @@
 //! of the structures below. Changing one of them, or one of `tandem-types` that they hold, is a new
 //! [`crate::segment::FORMAT`].
 
-use crate::{Checked, record::Entry};
+use crate::{
+    Checked,
+    record::{Entry, HeldScope},
+};
 use alloy_primitives::{B256, U256};
 use postcard::ser_flavors::Size;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 use tandem_types::{
-    BlockId, Body, Cause, Evidence, Fate, ModuleId, Scope, SignerRef, SigningRoot, Slot, body::TxFacts,
+    BlockId, Body, Cause, Evidence, Fate, ModuleId, Scope, ScopeKind, SignerRef, SigningRoot, Slot, body::TxFacts,
 };
 
 /// What kind of record a frame holds; the byte on the disk.
@@ -23,6 +26,8 @@ pub enum Kind {
     Settled = 2,
     /// Floors, and the oldest segment that still counts.
     Checkpoint = 3,
+    /// Scopes of modules' statements whose records are forgotten.
+    Held = 4,
 }
 
 impl Kind {
@@ -33,10 +38,11 @@ impl Kind {
             1 => Some(Self::Bound),
             2 => Some(Self::Settled),
             3 => Some(Self::Checkpoint),
+            4 => Some(Self::Held),
             _ => None,
         }
     }
-    /// Whether it has a sequence number of its own; marks and checkpoints repeat the last one.
+    /// Whether it has a sequence number of its own; the others repeat the last one.
     pub const fn is_numbered(self) -> bool {
         matches!(self, Self::Bound | Self::Settled)
     }
@@ -57,6 +63,8 @@ pub enum Record {
     },
     /// See [`Kind::Checkpoint`].
     Checkpoint(Checkpoint),
+    /// See [`Kind::Held`].
+    Held(Vec<HeldScope>),
 }
 
 /// A commitment, shared with whoever reads it.
@@ -236,6 +244,14 @@ pub(crate) fn encode_checkpoint(c: &Checkpoint, out: &mut Vec<u8>) -> Result<(),
     encode(c, out)
 }
 
+/// Appends the body of a record of held scopes.
+///
+/// # Errors
+/// As [`encode_bound`].
+pub(crate) fn encode_held(held: &[&HeldScope], out: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    encode(&held, out)
+}
+
 /// Reads a record's body. Marks are read by the segment reader.
 ///
 /// # Errors
@@ -267,6 +283,13 @@ pub fn decode_record(kind: Kind, seq: u64, time_ms: u64, body: &[u8]) -> Result<
             Ok(Record::Settled { of: s.of, fate: s.fate.into() })
         }
         Kind::Checkpoint => decode(body).map(Record::Checkpoint),
+        Kind::Held => {
+            let held: Vec<HeldScope> = decode(body)?;
+            if held.iter().any(|h| h.scope.kind() != ScopeKind::Custom) {
+                return Err("a held scope that is no module's".into());
+            }
+            Ok(Record::Held(held))
+        }
     }
 }
 

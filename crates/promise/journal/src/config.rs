@@ -24,12 +24,14 @@ pub struct JournalConfig {
     /// `expired` with the fate. One day is 7,200.
     pub remember_slots: u64,
     /// Milliseconds without work after which a closing mark is synced, so that even the last batch
-    /// can be told from a torn one. 0 turns it off.
+    /// can be told from a torn one. At least 1.
     pub idle_mark_ms: u64,
     /// Keep segments that hold nothing alive, renamed to `*.archive`, in place of removing them.
     pub archive: bool,
     /// What each slot has to promise.
     pub room: RoomLimits,
+    /// What each module may say of its own.
+    pub statements: StatementLimits,
 }
 
 impl Default for JournalConfig {
@@ -41,6 +43,7 @@ impl Default for JournalConfig {
             idle_mark_ms: 50,
             archive: false,
             room: RoomLimits::default(),
+            statements: StatementLimits::default(),
         }
     }
 }
@@ -57,7 +60,51 @@ impl JournalConfig {
         if !(1..=1 << 20).contains(&self.queue) {
             return Err(format!("queue is {}: use 1 to 1048576", self.queue));
         }
+        if !(1..=60_000).contains(&self.idle_mark_ms) {
+            // Without the mark, damage to the last answered batch would be cut off as if it had been torn.
+            return Err(format!("idle_mark_ms is {}: use 1 to 60000 (a minute)", self.idle_mark_ms));
+        }
+        self.statements.validate()?;
         self.room.validate()
+    }
+}
+
+/// What each module may say of its own (`Custom`), beside promises: what the journal remembers of it,
+/// and what it takes on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StatementLimits {
+    /// Scopes that a module may hold. Each holds its value for ever, so that none is given back, and
+    /// takes some 250 bytes at the head of each segment. A module that holds as many is refused more
+    /// with `scopes-full`.
+    pub scopes: u64,
+    /// Statements without a scope that are remembered, the newest: one that is forgotten is recorded
+    /// again when it is asked for again. A module that reads its own log later than this misses the others.
+    pub remembered: u64,
+    /// Bytes of them.
+    pub remembered_bytes: u64,
+    /// Bytes of statements that a module may make between two rises of the floor, one epoch apart. Then
+    /// it is refused with `statements-full`. With `remember_slots` this bounds what a flood takes on the
+    /// disk.
+    pub bytes_per_floor: u64,
+}
+
+impl Default for StatementLimits {
+    fn default() -> Self {
+        Self { scopes: 4_096, remembered: 8_192, remembered_bytes: 8 << 20, bytes_per_floor: 128 << 20 }
+    }
+}
+
+impl StatementLimits {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// A sentence that names the setting and what it may be.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.scopes > 1 << 16 {
+            return Err(format!("statements.scopes is {}: use 0 to 65536", self.scopes));
+        }
+        Ok(())
     }
 }
 
@@ -68,7 +115,9 @@ pub struct RoomLimits {
     /// Gas, by gas limit.
     pub gas: u64,
     /// Share of gas, blobs, bytes and promises, in percent, that senders without a deposit may hold
-    /// together; at most 50, since voiding a promise by its nonce costs nothing.
+    /// together; at most 50, since voiding a promise by its nonce costs nothing. Of the very tops of slots,
+    /// of which each has one, it is the share of slots in which such a sender may have it: with 50 those of an
+    /// even number.
     pub unsecured_percent: u64,
     /// Blobs.
     pub blobs: u64,
@@ -109,7 +158,14 @@ impl RoomLimits {
     pub(crate) fn longest_body(&self) -> u64 {
         self.bytes.saturating_add(self.count.saturating_mul(LISTED)).saturating_add(AROUND)
     }
-    /// The limit of a pool, in the pool's unit.
+    /// The limit of a pool in one slot, in the pool's unit.
+    pub fn at(&self, pool: Pool, slot: Slot) -> u64 {
+        match pool {
+            Pool::UnsecuredTop => self.unsecured_top(slot),
+            pool => self.of(pool),
+        }
+    }
+    /// The limit of a pool, in the pool's unit; of one that not every slot has, the most that a slot has.
     pub fn of(&self, pool: Pool) -> u64 {
         match pool {
             Pool::Gas => self.gas,
@@ -120,13 +176,50 @@ impl RoomLimits {
             Pool::UnsecuredBytes => self.unsecured(self.bytes),
             Pool::Count => self.count,
             Pool::UnsecuredCount => self.unsecured(self.count),
+            Pool::Top => 1,
+            Pool::UnsecuredTop => self.unsecured_percent.min(1),
         }
+    }
+    /// The same, and no more than one block can hold. What senders without a deposit may hold is a share of
+    /// what is left after that.
+    #[must_use]
+    pub fn within(self, block: &BlockLimits) -> Self {
+        Self {
+            gas: self.gas.min(block.gas),
+            blobs: self.blobs.min(block.blobs),
+            bytes: self.bytes.min(block.bytes),
+            ..self
+        }
+    }
+    /// Whether a slot's one top may be promised to a sender without a deposit.
+    ///
+    /// A half of one is none, and then wallets with code would never be served where nobody has a deposit. So
+    /// it is a share of the slots: exactly so many of each hundred. Which ones goes by their number, since that
+    /// stays whatever happens: of a share of the *open* slots an account that voids its promises would get all
+    /// tops one after another, by always holding those that come next, and what of earlier slots is remembered
+    /// ends with the journal's memory. Nor does it help to ask for a fee or for one top an account: accounts
+    /// cost nothing, and what is voided is not paid.
+    fn unsecured_top(&self, slot: Slot) -> u64 {
+        let percent = self.unsecured_percent.min(50);
+        u64::from(slot.get() % 100 * percent % 100 < percent)
     }
     /// The share of senders without a deposit, rounded down: it is never more than half.
     fn unsecured(&self, all: u64) -> u64 {
         let share = u128::from(all) * u128::from(self.unsecured_percent.min(50)) / 100;
         u64::try_from(share).unwrap_or(u64::MAX)
     }
+}
+
+/// What the block of one slot can hold at most, whatever is configured: what is promised beyond it could
+/// not be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockLimits {
+    /// Gas.
+    pub gas: u64,
+    /// Blobs.
+    pub blobs: u64,
+    /// Bytes of transactions in canonical form.
+    pub bytes: u64,
 }
 
 /// What the operator says of a journal that is empty, or that came from another place.

@@ -1,7 +1,7 @@
 //! What can go wrong with the journal.
 
 use std::{io, path::PathBuf};
-use tandem_types::{SealedItem, Slot, SlotKey};
+use tandem_types::{ModuleId, SealedItem, Slot, SlotKey};
 use thiserror::Error;
 
 /// Why a journal does not start, or does not answer.
@@ -36,8 +36,13 @@ pub enum JournalError {
         why: String,
     },
     /// A segment that must be there is missing.
-    #[error("segment {0} is missing from the journal's folder")]
+    #[error("segment {0} is missing from the journal's folder; put it back, or start a new journal with a watermark")]
     Missing(String),
+    /// The newest segment is another file than the one that was written to last.
+    #[error(
+        "{0} is not the segment that was written to last here, but an older copy or another one; put that one back, or start once with --watermark SLOT"
+    )]
+    NotNewest(String),
     /// The journal belongs to another chain.
     #[error(
         "the journal is for chain {have_chain} with genesis {have_genesis}, the node is on chain {want_chain} with genesis {want_genesis}"
@@ -84,6 +89,15 @@ pub enum JournalError {
         /// The watermark.
         until: Slot,
     },
+    /// A module has as many bytes of its own statements on their way to the disk as it may: everybody's records
+    /// stand in one line with them. Nothing was decided.
+    #[error("{module} has statements on their way to the disk, and may have {most} bytes of them there; try again")]
+    Busy {
+        /// Which module.
+        module: ModuleId,
+        /// The limit, in bytes.
+        most: usize,
+    },
     /// No such record.
     #[error("there is no record {0}")]
     Unknown(u64),
@@ -98,6 +112,6 @@ pub enum JournalError {
 impl JournalError {
     /// Whether asking again later, without a restart, can help.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::SealStale { .. } | Self::NotFromSeal { .. } | Self::Withheld { .. })
+        matches!(self, Self::SealStale { .. } | Self::NotFromSeal { .. } | Self::Withheld { .. } | Self::Busy { .. })
     }
 }

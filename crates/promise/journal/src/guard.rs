@@ -1,7 +1,7 @@
 //! The door's first step: may this module say this, and does it have a shape that can be signed?
 //! Pure: no I/O, no clock, no journal.
 
-use crate::{codec, segment::MAX_BODY};
+use crate::{codec, record::Entry, segment::MAX_BODY};
 use alloy_primitives::{B256, Bytes, keccak256};
 use std::{collections::BTreeSet, sync::Arc};
 use tandem_crypto::SenderCache;
@@ -70,7 +70,7 @@ pub struct Guard {
 ///     let _ = journal.bind(checked).await;
 /// }
 /// ```
-/// ```compile_fail
+/// ```compile_fail,E0308
 /// // The twin that skips the guard.
 /// async fn bind(journal: &tandem_journal::Journal, draft: tandem_types::Draft) {
 ///     let _ = journal.bind(draft).await;
@@ -99,6 +99,22 @@ impl Checked {
     /// What will be signed.
     pub fn signing_root(&self) -> SigningRoot {
         self.signing_root
+    }
+    pub(crate) fn into_entry(self, seq: u64, time_ms: u64) -> (Entry, Vec<(B256, Bytes)>) {
+        let entry = Entry {
+            seq,
+            time_ms,
+            module: self.module,
+            signer: self.signer,
+            body: self.body,
+            facts: self.facts,
+            scopes: self.derived.scopes,
+            object_root: self.derived.object_root,
+            signing_id: self.derived.signing_id,
+            nonce: self.derived.nonce,
+            signing_root: self.signing_root,
+        };
+        (entry, self.attachments)
     }
 }
 

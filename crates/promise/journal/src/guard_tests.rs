@@ -239,3 +239,13 @@ fn a_full_slots_seal_and_constraints_are_shorter_than_the_room_says() {
         assert!(why.contains("room.bytes") && why.contains("room.count"), "{why}");
     }
 }
+
+#[test]
+fn a_journal_without_a_closing_mark_is_refused() {
+    let with = |idle_mark_ms: u64| crate::JournalConfig { idle_mark_ms, ..Default::default() }.validate();
+    assert_eq!(crate::JournalConfig::default().validate(), Ok(()));
+    assert_eq!((with(1), with(60_000)), (Ok(()), Ok(())));
+    for ms in [0, 60_001, u64::MAX] {
+        assert!(with(ms).unwrap_err().contains("idle_mark_ms"), "{ms}");
+    }
+}

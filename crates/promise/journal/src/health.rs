@@ -15,6 +15,8 @@ pub struct JournalHealth {
     pub live_segment: String,
     /// Durable commitments that are remembered.
     pub records: u64,
+    /// Scopes that modules hold; each holds its value for ever.
+    pub scopes: u64,
     /// Bytes in the folder's segments, as far as they are written.
     pub bytes: u64,
     /// Segment files.

@@ -2,11 +2,12 @@
 //! nothing is changed.
 
 use crate::{
-    JournalError, RoomLimits, Storage,
+    JournalConfig, JournalError, Storage,
     codec::{Kind, Record, decode_record},
+    home::Home,
     index::Index,
     recover::{Loaded, Replay, split_dead},
-    segment::Scan,
+    segment::{MarkKind, Scan},
     storage::segment_number,
 };
 use tandem_types::{Slot, SlotClock};
@@ -50,6 +51,8 @@ pub struct Summary {
     pub records: u64,
     /// Commitments that are not forgotten.
     pub alive: u64,
+    /// Scopes that modules hold.
+    pub scopes: u64,
     /// The number of the newest record.
     pub last_seq: u64,
     /// Below this slot everything is refused.
@@ -68,11 +71,15 @@ pub fn inspect(storage: &dyn Storage, mut each: impl FnMut(&SegmentReport)) -> R
     let listed = |source| JournalError::Io { what: "listing", file: "the journal's folder".into(), source };
     let mut numbers: Vec<u64> = storage.list().map_err(listed)?.iter().filter_map(|n| segment_number(n)).collect();
     numbers.sort_unstable();
-    let Some((newest, older)) = numbers.split_last() else { return Ok(Summary::default()) };
+    let home = Home::read(storage)?;
+    let Some((newest, older)) = numbers.split_last() else {
+        return home.find(None, false).map(|_| Summary::default());
+    };
     let newest = Loaded::read(storage, *newest)?;
     let last = newest.scan()?;
+    home.find(Some(newest.bond(storage, &last)?), last.closed_by == Some(MarkKind::Full))?;
     // Limits and clock are for decisions, and none is made here.
-    let index = Index::new(SlotClock::real(0, 12), RoomLimits::default());
+    let index = Index::new(SlotClock::real(0, 12), &JournalConfig::default());
     let mut replay = Replay::new(last.header.chain_id, last.header.genesis, index);
     let (dead, alive) = split_dead(older, &newest.file, &last)?;
     let mut sum = Summary { segments: alive.len() as u64 + 1, dead: dead.len() as u64, ..Summary::default() };
@@ -90,6 +97,7 @@ pub fn inspect(storage: &dyn Storage, mut each: impl FnMut(&SegmentReport)) -> R
     let index = &replay.index;
     Ok(Summary {
         alive: index.entries().len() as u64,
+        scopes: index.statements.scopes(),
         last_seq: replay.last_seq,
         floor: index.floor,
         withheld: Some(index.withheld).filter(|s| s.get() > 0),
@@ -118,6 +126,7 @@ fn words(kind: Kind, record: &Record) -> String {
             format!("{} by {}{of}, root {}", b.0.body.kind(), b.0.module, b.0.signing_root)
         }
         Record::Settled { of, fate } => format!("record {of} is {}", fate.name()),
+        Record::Held(held) => format!("{} scopes of modules, whose records are forgotten", held.len()),
         Record::Checkpoint(c) => format!("{kind:?}: floor {}, oldest segment {}", c.floor, c.oldest),
     }
 }

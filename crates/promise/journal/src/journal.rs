@@ -1,4 +1,4 @@
-//! The journal as the floors above see it. See [`queries`] for what they can ask.
+//! The journal as the floors above see it. See `queries` for what they can ask.
 
 mod log;
 #[cfg(test)]
@@ -12,9 +12,9 @@ pub use log::{LogEntry, LogPage};
 pub(crate) use state::{Segment, Shared, State};
 
 use crate::{
-    Checked, FirstUse, JournalConfig, JournalError, Recorded, Shortage, Storage,
+    BlockLimits, Checked, FirstUse, JournalConfig, JournalError, Recorded, Shortage, Storage,
     index::decide::Verdict,
-    queue::{Gate, Item, What},
+    queue::{Gate, Item, Shares, What},
     record::Entry,
     recover,
     writer::Writer,
@@ -22,7 +22,7 @@ use crate::{
 use parking_lot::Mutex;
 use std::{any::Any, sync::Arc, thread::JoinHandle};
 use tandem_module::{Clock, Refusal};
-use tandem_types::{ChainSpec, Fate, Scope, Slot, SlotKey};
+use tandem_types::{ChainSpec, Fate, ModuleId, Scope, Slot, SlotKey};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What became of a draft, in the order of the decision but for `Expired`, which goes before all.
@@ -54,6 +54,7 @@ pub struct Journal(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
+    shares: Shares,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Keeps the folder ours.
     lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
@@ -139,45 +140,48 @@ impl Journal {
         let shared = Arc::new(Shared::new(chain, config, clock, recovered.state));
         let writer = Writer::new(shared.clone(), storage.clone(), recovered.live, last_seq);
         let lock = Mutex::new(Some(recovered.lock));
-        Ok((Self(Arc::new(Inner { shared, storage, thread: Mutex::new(None), lock })), writer))
+        let inner = Inner { shared, storage, shares: Shares::default(), thread: Mutex::new(None), lock };
+        Ok((Self(Arc::new(inner)), writer))
     }
 
     /// Decides, takes and persists in one step, and answers once it is durable. A draft that waits for
     /// a place in the queue is not decided yet; one that is decided is written even if the future is
-    /// dropped.
+    /// dropped. A promise is held to the configured room alone: see [`Self::bind_offered`].
     ///
     /// # Errors
     /// [`JournalError::Halted`], [`JournalError::Withheld`], [`JournalError::SealStale`],
-    /// [`JournalError::NotFromSeal`].
+    /// [`JournalError::NotFromSeal`], and for a module's own statements [`JournalError::Busy`].
     pub async fn bind(&self, draft: Checked) -> Result<Bound, JournalError> {
-        let permit = self.permit().await?;
-        self.submit(draft, Some(permit))?.wait().await
+        let place = self.place(&draft).await?;
+        self.submit(draft, place)?.wait().await
     }
 
     /// As [`Self::bind`], for drafts that may have to be refused for what the house knows beside the
     /// journal. `offered` is asked right before the decision, without a lock, and for promises only that
     /// are neither expired, nor recorded already, nor closed: what was said is said again, whatever holds now.
+    /// It answers what the slot's block can hold, and nothing is promised beyond that, whatever room is
+    /// configured.
     ///
     /// # Errors
     /// The outer error is the journal's, as [`Self::bind`] has it; the inner is `offered`'s refusal.
     pub async fn bind_offered(
         &self,
         draft: Checked,
-        offered: impl FnOnce(&SlotKey) -> Result<(), Refusal>,
+        offered: impl FnOnce(&SlotKey) -> Result<BlockLimits, Refusal>,
     ) -> Result<Result<Bound, Refusal>, JournalError> {
-        let permit = self.permit().await?;
+        let place = self.place(&draft).await?;
+        let mut block = None;
         if let Some(key) = draft.derived.closes_with {
             match self.answered(&draft)? {
                 Some(Verdict::Closed(key)) => return Ok(Ok(Bound::Closed(key))),
                 Some(_) => {}
-                None => {
-                    if let Err(refusal) = offered(&key) {
-                        return Ok(Err(refusal));
-                    }
-                }
+                None => match offered(&key) {
+                    Ok(limits) => block = Some(limits),
+                    Err(refusal) => return Ok(Err(refusal)),
+                },
             }
         }
-        self.submit(draft, Some(permit))?.wait().await.map(Ok)
+        self.submit_within(draft, place, block.as_ref())?.wait().await.map(Ok)
     }
 
     fn answered(&self, draft: &Checked) -> Result<Option<Verdict>, JournalError> {
@@ -189,6 +193,11 @@ impl Journal {
         Ok(verdict)
     }
 
+    /// A place in the queue. The house needs none: its drafts are few, and a slot's seal waits for nobody's.
+    async fn place(&self, draft: &Checked) -> Result<Option<OwnedSemaphorePermit>, JournalError> {
+        if draft.module == ModuleId::house() { Ok(None) } else { self.permit().await.map(Some) }
+    }
+
     async fn permit(&self) -> Result<OwnedSemaphorePermit, JournalError> {
         let places = self.0.shared.places.clone();
         match places.acquire_owned().await {
@@ -198,10 +207,20 @@ impl Journal {
     }
 
     /// Decides and queues, without waiting.
-    pub(crate) fn submit(&self, draft: Checked, permit: Option<OwnedSemaphorePermit>) -> Result<Ticket, JournalError> {
+    pub(crate) fn submit(&self, draft: Checked, place: Option<OwnedSemaphorePermit>) -> Result<Ticket, JournalError> {
+        self.submit_within(draft, place, None)
+    }
+
+    fn submit_within(
+        &self,
+        draft: Checked,
+        place: Option<OwnedSemaphorePermit>,
+        block: Option<&BlockLimits>,
+    ) -> Result<Ticket, JournalError> {
         let mut state = self.0.shared.running()?;
         let now_ms = self.0.shared.clock.now_ms();
-        let verdict = state.index.decide(&draft, now_ms)?;
+        let verdict = state.index.decide_within(&draft, now_ms, block)?;
+        let share = if matches!(verdict, Verdict::New) { self.0.shares.take(&draft)? } else { None };
         state.answers.count(&verdict);
         let ticket = match verdict {
             Verdict::Expired(fate) => Ticket::Answered(Bound::Expired(fate)),
@@ -209,7 +228,9 @@ impl Journal {
             Verdict::Conflict { scope, have } => Ticket::Answered(Bound::Conflict { scope, have }),
             Verdict::Exhausted(shortage) => Ticket::Answered(Bound::Exhausted(shortage)),
             Verdict::Same(seq) => state.same(seq)?,
-            Verdict::New => self.record(&mut state, draft, now_ms, permit)?,
+            // Only what is durable is forgotten, and so only that is said again.
+            Verdict::Again(entry) => Ticket::Waits { entry, gate: None, new: false },
+            Verdict::New => self.record(&mut state, draft, now_ms, (place, share))?,
         };
         Ok(ticket)
     }
@@ -219,7 +240,7 @@ impl Journal {
         state: &mut State,
         draft: Checked,
         now_ms: u64,
-        permit: Option<OwnedSemaphorePermit>,
+        (place, share): (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>),
     ) -> Result<Ticket, JournalError> {
         let seq = state.next_seq;
         let (entry, attachments) = draft.into_entry(seq, now_ms);
@@ -227,7 +248,7 @@ impl Journal {
         // The decision has just found every scope free or held with this value.
         state.index.apply(&entry).map_err(|s| JournalError::Halted(format!("scope {s} changed within one step")))?;
         state.next_seq += 1;
-        let gate = state.push(seq, now_ms, What::Bound(entry.clone(), attachments), permit);
+        let gate = state.push_of(seq, now_ms, What::Bound(entry.clone(), attachments), place, share);
         self.0.shared.wake.notify_one();
         Ok(Ticket::Waits { entry, gate: Some(gate), new: true })
     }
@@ -350,32 +371,25 @@ impl Drop for HaltIfPanicked {
     }
 }
 
-impl Checked {
-    pub(crate) fn into_entry(
-        self,
+impl State {
+    fn push(&mut self, seq: u64, time_ms: u64, what: What, place: Option<OwnedSemaphorePermit>) -> Arc<Gate> {
+        self.push_of(seq, time_ms, what, place, None)
+    }
+    /// With what a statement takes of its module's share.
+    fn push_of(
+        &mut self,
         seq: u64,
         time_ms: u64,
-    ) -> (Entry, Vec<(alloy_primitives::B256, alloy_primitives::Bytes)>) {
-        let entry = Entry {
-            seq,
-            time_ms,
-            module: self.module,
-            signer: self.signer,
-            body: self.body,
-            facts: self.facts,
-            scopes: self.derived.scopes,
-            object_root: self.derived.object_root,
-            signing_id: self.derived.signing_id,
-            nonce: self.derived.nonce,
-            signing_root: self.signing_root,
-        };
-        (entry, self.attachments)
-    }
-}
-
-impl State {
-    fn push(&mut self, seq: u64, time_ms: u64, what: What, permit: Option<OwnedSemaphorePermit>) -> Arc<Gate> {
-        let item = Item { seq, time_ms, what, gate: self.gate.clone(), _place: permit };
-        self.enqueue(item)
+        what: What,
+        place: Option<OwnedSemaphorePermit>,
+        share: Option<OwnedSemaphorePermit>,
+    ) -> Arc<Gate> {
+        if share.is_some() && self.gate.is_house() {
+            self.new_gate();
+        }
+        if matches!(&what, What::Bound(entry, _) if entry.module == ModuleId::house()) {
+            self.gate.set_house();
+        }
+        self.enqueue(Item { seq, time_ms, what, gate: self.gate.clone(), _place: place, share })
     }
 }

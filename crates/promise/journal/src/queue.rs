@@ -1,20 +1,58 @@
 //! What waits for its sync: items, and the gates behind which their callers wait.
 
 use crate::{
-    JournalError,
+    Checked, JournalError,
     codec::{self, Checkpoint, Kind},
+    guard::MAX_STATEMENT,
     journal::State,
     record::{Entry, Recorded},
     segment::Framer,
 };
 use alloy_primitives::{B256, Bytes};
-use std::sync::{Arc, OnceLock};
-use tandem_types::{Body, Fate};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tandem_types::{Body, Custom, Fate, ModuleId};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Bytes after which a batch is not made larger, so that one with many blobs does not keep all others
 /// waiting.
 pub(crate) const BATCH_BYTES: usize = 4 << 20;
+/// Bytes that an item takes at most beside its body.
+const AROUND: usize = 1024;
+/// Bytes of a module's own statements that wait for their sync, or have it under way, at once: four of the
+/// longest. A slot's seal stands in the same line, since what is durable is so in the order of the numbers; so
+/// this is what a module can put before it, some 80 ms of a disk that writes 100 MB/s and has all written twice.
+pub(crate) const STATEMENT_BYTES: usize = 4 * (MAX_STATEMENT + AROUND);
+
+/// What each module has of [`STATEMENT_BYTES`]; as many entries as there are modules.
+#[derive(Debug, Default)]
+pub(crate) struct Shares(Mutex<BTreeMap<ModuleId, Arc<Semaphore>>>);
+
+impl Shares {
+    /// Takes what a statement needs, which is given back when what is returned is dropped; of all other bodies
+    /// the slots' room bounds the bytes.
+    pub(crate) fn take(&self, draft: &Checked) -> Result<Option<OwnedSemaphorePermit>, JournalError> {
+        let Body::Custom(statement) = &draft.body else { return Ok(None) };
+        // The guard lets no single one through that is larger.
+        let needs = (AROUND + length(statement)).min(STATEMENT_BYTES);
+        let share = {
+            let mut all = self.0.lock();
+            all.entry(draft.module.clone()).or_insert_with(|| Arc::new(Semaphore::new(STATEMENT_BYTES))).clone()
+        };
+        let taken = share.try_acquire_many_owned(u32::try_from(needs).unwrap_or(u32::MAX));
+        taken.map(Some).map_err(|_| JournalError::Busy { module: draft.module.clone(), most: STATEMENT_BYTES })
+    }
+}
+
+fn length(statement: &Custom) -> usize {
+    statement.body.len() + statement.scope.as_ref().map_or(0, |s| s.len())
+}
 
 /// What waits for its sync.
 pub(crate) struct Item {
@@ -25,6 +63,8 @@ pub(crate) struct Item {
     pub(crate) gate: Arc<Gate>,
     /// The place in the bounded queue. It is held, and given back when the item is dropped.
     pub(crate) _place: Option<OwnedSemaphorePermit>,
+    /// What a statement takes of its module's share.
+    pub(crate) share: Option<OwnedSemaphorePermit>,
 }
 
 #[allow(clippy::large_enum_variant)] // Few at a time, and soon gone: a box for each fate would buy nothing.
@@ -39,9 +79,19 @@ pub(crate) enum What {
 pub(crate) struct Gate {
     done: OnceLock<Result<(), String>>,
     notify: Notify,
+    /// Something of the house waits behind it.
+    house: AtomicBool,
 }
 
 impl Gate {
+    pub(crate) fn set_house(&self) {
+        self.house.store(true, Ordering::Relaxed);
+    }
+    /// Whether a module's statement has to wait for the next one: what comes after a seal in its batch would delay
+    /// it as much as what comes before. Asked and said under the state's lock alone.
+    pub(crate) fn is_house(&self) -> bool {
+        self.house.load(Ordering::Relaxed)
+    }
     pub(crate) fn open(&self, result: Result<(), String>) {
         // The first word counts: a gate opens once.
         let _ = self.done.set(result);
@@ -97,10 +147,10 @@ impl Item {
                     Body::Inclusion(p) => p.tx.len(),
                     Body::Seal(s) => s.items.len() * 72,
                     Body::Constraints(c) => c.constraints.iter().map(|c| c.1.len()).sum(),
-                    Body::Custom(c) => c.body.len(),
+                    Body::Custom(c) => length(c),
                     _ => 0,
                 };
-                1024 + body + blobs.iter().map(|b| b.1.len()).sum::<usize>()
+                AROUND + body + blobs.iter().map(|b| b.1.len()).sum::<usize>()
             }
             _ => 128,
         }

@@ -1,6 +1,8 @@
 //! What is durable: [`Recorded`], and a slot's duties as `prove/blocks` reads them.
 
+use crate::Checked;
 use alloy_primitives::B256;
+use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 use tandem_types::{
     Body, Duty, InclusionPromise, ModuleId, Scope, SealedItem, SignerRef, SigningRoot, SlotKey, body::TxFacts,
@@ -34,6 +36,55 @@ impl Entry {
     }
 }
 
+/// What is kept of a module's scoped statement once its record is forgotten: its scope with the value,
+/// and whatever of the record does not follow from the draft that asks for it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldScope {
+    pub(crate) scope: Scope,
+    pub(crate) value: B256,
+    pub(crate) seq: u64,
+    pub(crate) time_ms: u64,
+    pub(crate) module: ModuleId,
+    pub(crate) signer: SignerRef,
+    pub(crate) signing_id: B256,
+    pub(crate) nonce: u64,
+    pub(crate) signing_root: SigningRoot,
+}
+
+impl HeldScope {
+    /// Of a module's scoped statement.
+    pub(crate) fn of(e: &Entry) -> Option<Self> {
+        let (Body::Custom(_), [(scope, value)]) = (&e.body, e.scopes.as_slice()) else { return None };
+        Some(Self {
+            scope: *scope,
+            value: *value,
+            seq: e.seq,
+            time_ms: e.time_ms,
+            module: e.module.clone(),
+            signer: e.signer,
+            signing_id: e.signing_id,
+            nonce: e.nonce,
+            signing_root: e.signing_root,
+        })
+    }
+    /// The record as it was, with the body of a draft that has the same scope with the same value.
+    pub(crate) fn entry(&self, c: &Checked) -> Entry {
+        Entry {
+            seq: self.seq,
+            time_ms: self.time_ms,
+            module: self.module.clone(),
+            signer: self.signer,
+            body: c.body.clone(),
+            facts: None,
+            scopes: vec![(self.scope, self.value)],
+            object_root: self.value,
+            signing_id: self.signing_id,
+            nonce: self.nonce,
+            signing_root: self.signing_root,
+        }
+    }
+}
+
 /// A commitment that is on the disk. Only the journal makes one, and only after the sync that covers
 /// it, so whoever holds one may sign.
 ///
@@ -60,7 +111,7 @@ impl Entry {
 ///     recorded.signing_root()
 /// }
 /// ```
-/// ```compile_fail
+/// ```compile_fail,E0308
 /// // The twin that leaves the journal out.
 /// async fn root(_: &tandem_journal::Journal, checked: tandem_journal::Checked) -> tandem_types::SigningRoot {
 ///     let recorded: tandem_journal::Recorded = checked;

@@ -1,9 +1,9 @@
 //! Opening a journal, after whatever happened to it.
 //!
-//! 1. Take the folder's lock.
+//! 1. Take the folder's lock, and read what `home` says of it and of its newest segment.
 //! 2. Read all segments in order, check each and the chain of their tails, and replay their records.
 //! 3. Write the newest segment again, whole, under a temporary name; sync it; rename it over the old
-//!    one; sync the folder. Only then is anything answered.
+//!    one; sync the folder; let `home` name it. Only then is anything answered.
 //!
 //! The third step is done after every stop, not only after unclean ones: what was read may stand in the
 //! page cache alone (a killed process, a sync that failed), and only a new file with a new sync proves
@@ -12,20 +12,23 @@
 use crate::{
     FirstUse, JournalConfig, JournalError, Recorded, Storage,
     codec::{self, Checkpoint, Kind, Record},
+    home::{Bond, Home},
     index::Index,
     journal::{Segment, State},
-    segment::{self, Frame, Header, MAX_FILE, MarkKind, Scan},
+    segment::{self, FRAME_LEN, Frame, Header, MAX_FILE, MarkKind, Scan},
     storage::{blob_hash, segment_name, segment_number},
     writer::{Live, begin, retire},
 };
 use alloy_primitives::B256;
-use sha2::{Digest, Sha256};
 use std::{any::Any, io, sync::Arc, time::Instant};
 use tandem_module::Clock;
-use tandem_types::ChainSpec;
+use tandem_types::{ChainSpec, Scope};
 
-/// The file that tells this folder from a copy of it.
-const HOME: &str = "home";
+/// Reads in the place of those who have not come yet.
+const RECOVERY: &str = "recovery";
+
+/// More records than any journal comes to: beyond, counting on could overflow.
+const MAX_SEQ: u64 = u64::MAX >> 1;
 
 pub(crate) struct Recovered {
     pub(crate) state: State,
@@ -54,22 +57,30 @@ pub(crate) fn open(
     let names = storage.list().map_err(io_error("listing", "the journal's folder"))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|n| segment_number(n)).collect();
     numbers.sort_unstable();
-    admit(storage, numbers.is_empty(), first_use)?;
-
-    let mut replay = Replay::new(chain.chain_id, chain.genesis_hash, Index::new(chain.clock, config.room));
+    let mut home = Home::read(storage)?;
+    if matches!(first_use, FirstUse::Watermark(_)) {
+        // Before anything can fail: until the watermark is on the disk, this journal must not start without one.
+        home.disown(storage)?;
+    }
+    let mut replay = Replay::new(chain.chain_id, chain.genesis_hash, Index::new(chain.clock, config));
     let mut dead: &[u64] = &[];
     let live = match numbers.split_last() {
-        None => first(storage, chain, clock, &mut replay, first_use)?,
+        None => {
+            home.admit(None, false, first_use)?;
+            first(storage, &home, chain, clock, &mut replay, first_use)?
+        }
         Some((newest, older)) => {
             let newest = Loaded::read(storage, *newest)?;
             let scan = newest.scan()?;
+            let found = newest.bond(storage, &scan)?;
+            home.admit(Some(found), scan.closed_by == Some(MarkKind::Full), first_use)?;
             let alive;
             (dead, alive) = split_dead(older, &newest.file, &scan)?;
             for number in alive {
                 replay.older(&Loaded::read(storage, *number)?)?;
             }
             replay.newest(&newest.file, &scan)?;
-            replay.rewrite(storage, &newest.file, &scan, clock, first_use)?
+            replay.rewrite(storage, &home, &newest.file, &scan, clock, first_use)?
         }
     };
     // Only now, when everything has proved to be right, is anything removed.
@@ -111,6 +122,9 @@ impl Loaded {
     pub(crate) fn scan(&self) -> Result<Scan<'_>, JournalError> {
         segment::scan(&self.file, &self.bytes)
     }
+    pub(crate) fn bond(&self, storage: &dyn Storage, scan: &Scan<'_>) -> Result<Bond, JournalError> {
+        Bond::of(storage, &self.file, &scan.header).map_err(io_error("reading", &self.file))
+    }
 }
 
 /// Which of the older segments hold nothing alive, by the newest segment's last checkpoint, and which are
@@ -132,45 +146,16 @@ pub(crate) fn split_dead<'a>(
     Ok(older.split_at(older.partition_point(|n| *n < oldest)))
 }
 
-/// Refuses a journal that is empty, or that was copied here, unless the operator said that it is right.
-fn admit(storage: &dyn Storage, empty: bool, first_use: FirstUse) -> Result<(), JournalError> {
-    let identity = |name: &str| {
-        storage.identity(name).map(|id| format!("{:x}\n", Sha256::digest(id))).map_err(io_error("reading", name))
-    };
-    let at_home = match storage.read(HOME, 256) {
-        Ok(text) => text == identity(HOME)?.as_bytes(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
-        Err(e) => return Err(io_error("reading", HOME)(e)),
-    };
-    if at_home && !empty {
-        return Ok(());
-    }
-    if first_use == FirstUse::No {
-        return Err(JournalError::NeedsFirstUse(if empty { "empty" } else { "a copy that was made elsewhere" }));
-    }
-    if at_home {
-        return Ok(());
-    }
-    // A file keeps its inode and birth time when it is renamed, so that its own identity can stand in it.
-    let temp = crate::storage::temporary(HOME);
-    let write = || -> io::Result<()> {
-        match storage.remove(&temp) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let mut file = storage.create(&temp)?;
-        let id = format!("{:x}\n", Sha256::digest(storage.identity(&temp)?));
-        file.write_at(0, id.as_bytes())?;
-        file.sync()?;
-        storage.rename(&temp, HOME)?;
-        storage.sync_dir()
-    };
-    write().map_err(io_error("writing", HOME))
+/// A scope that one record gives two values.
+fn contradiction(scopes: &[(Scope, B256)]) -> Option<Scope> {
+    let other = |(i, (s, v)): &(usize, &(Scope, B256))| scopes.iter().take(*i).any(|(t, w)| s == t && v != w);
+    scopes.iter().enumerate().find(other).map(|(_, (scope, _))| *scope)
 }
 
 /// Begins the first segment of a new journal.
 fn first(
     storage: &dyn Storage,
+    home: &Home,
     chain: &ChainSpec,
     clock: &dyn Clock,
     replay: &mut Replay,
@@ -178,7 +163,7 @@ fn first(
 ) -> Result<Live, JournalError> {
     replay.watermark(first_use);
     let header = Header::new(chain, 0, 1, B256::ZERO, rand::random());
-    let live = replay.write(storage, header, &[], clock)?;
+    let live = replay.write(storage, home, header, &[], clock)?;
     replay.segments.push(Segment { number: 0, first_seq: 1, bytes: 0 });
     Ok(live)
 }
@@ -208,7 +193,7 @@ impl Replay {
                 // What lies below the floor is final, and what lies between is not.
                 self.index.withheld = self.index.withheld.max(slot);
             }
-            self.index.floor = self.index.floor.max(slot);
+            self.index.raise_floor(slot);
             self.index.watermarked = true;
         }
     }
@@ -238,6 +223,7 @@ impl Replay {
     fn rewrite(
         &mut self,
         storage: &dyn Storage,
+        home: &Home,
         file: &str,
         scan: &Scan<'_>,
         clock: &dyn Clock,
@@ -249,13 +235,14 @@ impl Replay {
         }
         self.watermark(first_use);
         let header = Header { salt: rand::random(), ..scan.header };
-        self.write(storage, header, &scan.frames, clock)
+        self.write(storage, home, header, &scan.frames, clock)
     }
 
     /// Writes the live segment, whole and synced, under its name.
     fn write(
         &mut self,
         storage: &dyn Storage,
+        home: &Home,
         header: Header,
         frames: &[Frame<'_>],
         clock: &dyn Clock,
@@ -263,7 +250,7 @@ impl Replay {
         let Index { floor, watermarked, withheld, .. } = self.index;
         let checkpoint = Checkpoint { floor, oldest: self.oldest, watermarked, withheld };
         let (last_seq, now) = (self.last_seq, clock.now_ms());
-        let live = begin(storage, header, |framer, out| {
+        let live = begin(storage, header, home, |framer, out| {
             for f in frames {
                 framer.frame(out, f.kind, f.seq, f.time_ms, |b| {
                     b.extend_from_slice(f.body);
@@ -273,33 +260,49 @@ impl Replay {
             framer.frame(out, Kind::Checkpoint, last_seq, now, |b| codec::encode_checkpoint(&checkpoint, b))?;
             framer.mark(out, MarkKind::Going, last_seq, now)
         });
-        live.map_err(JournalError::Halted)
+        let held = frames.iter().filter(|f| f.kind == Kind::Held).map(|f| (FRAME_LEN + f.body.len()) as u64).sum();
+        live.map(|live| Live { held, ..live }).map_err(JournalError::Halted)
     }
 
     fn replay(&mut self, file: &str, scan: &Scan<'_>) -> Result<(), JournalError> {
         let damaged = |offset, why: String| JournalError::Damaged { file: file.to_owned(), offset, why };
+        let two_values = |offset, scope| damaged(offset, format!("{scope} has two values"));
         self.check_header(file, &scan.header)?;
         for frame in &scan.frames {
             let record = codec::decode_record(frame.kind, frame.seq, frame.time_ms, frame.body)
                 .map_err(|why| damaged(frame.offset, why))?;
             match record {
-                Record::Bound(bound) => self
-                    .index
-                    .apply(&bound.0)
-                    .map_err(|scope| damaged(frame.offset, format!("{scope} has two values")))?,
+                Record::Bound(bound) => {
+                    if let Some(scope) = contradiction(&bound.0.scopes) {
+                        return Err(two_values(frame.offset, scope));
+                    }
+                    self.index.apply(&bound.0).map_err(|scope| two_values(frame.offset, scope))?;
+                    self.index.forget_surplus(&bound.0.module, frame.seq);
+                }
+                Record::Held(held) => {
+                    for h in held {
+                        self.index.hold(h).map_err(|scope| two_values(frame.offset, scope))?;
+                    }
+                }
+                Record::Settled { of, .. } if self.index.entries().get(&of).is_some_and(|e| e.promise().is_none()) => {
+                    return Err(damaged(frame.offset, format!("it settles record {of}, which is no promise")));
+                }
                 Record::Settled { of, fate } => {
                     if self.index.settle(of, fate) {
                         self.index.settled_by(frame.seq, of);
                     }
                 }
                 Record::Checkpoint(c) => {
-                    self.index.floor = self.index.floor.max(c.floor);
+                    self.index.raise_floor(c.floor);
                     self.index.watermarked |= c.watermarked;
                     self.index.withheld = c.withheld;
                     self.oldest = self.oldest.max(c.oldest);
                 }
             }
             self.last_seq = self.last_seq.max(frame.seq);
+        }
+        if self.last_seq > MAX_SEQ {
+            return Err(damaged(scan.end, format!("no journal comes to record {}", self.last_seq)));
         }
         let Header { number, first_seq, .. } = scan.header;
         self.segments.push(Segment { number, first_seq, bytes: scan.end });
@@ -334,8 +337,12 @@ impl Replay {
         Ok(())
     }
 
-    fn finish(mut self, remember: u64) -> Result<State, JournalError> {
-        self.index.forget(self.index.floor.saturating_sub(remember));
+    pub(crate) fn finish(mut self, remember: u64) -> Result<State, JournalError> {
+        // Nobody has said yet how far they read before the stop: what they may have missed is kept until the
+        // floor rises again.
+        self.index.readers.set(RECOVERY, 0);
+        self.index.forget(self.index.floor.saturating_sub(remember), self.last_seq);
+        self.index.readers.remove(RECOVERY);
         let durable: Vec<Recorded> = self.index.entries().values().map(Recorded::of).collect();
         let mut state = State::new(self.index, self.last_seq + 1)?;
         state.segments = self.segments.into();

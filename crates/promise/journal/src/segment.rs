@@ -3,7 +3,7 @@
 //! | offset | bytes | segment header |
 //! |---|---|---|
 //! | 0 | 8 | magic `TNDMJRNL` |
-//! | 8 | 4 | format, 2 |
+//! | 8 | 4 | format, 3 |
 //! | 12 | 8 | chain id |
 //! | 20 | 32 | hash of the execution genesis block |
 //! | 52 | 8 | number of the segment |
@@ -18,7 +18,7 @@
 //! | 4 | 4 | CRC-32C of salt, the frame's offset in the file, the length, and what follows |
 //! | 8 | 8 | sequence number |
 //! | 16 | 8 | unix milliseconds |
-//! | 24 | 1 | kind: 0 mark, 1 bound, 2 settled, 3 checkpoint |
+//! | 24 | 1 | kind: 0 mark, 1 bound, 2 settled, 3 checkpoint, 4 held scopes |
 //! | 25 | … | body |
 //!
 //! Integers are little-endian. Behind the last frame there are zeros, written ahead. The tail's hash
@@ -40,7 +40,7 @@ use sha2::{Digest, Sha256};
 use tandem_types::ChainSpec;
 
 /// Version of header, frames and bodies.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// The first bytes of each segment.
 pub const MAGIC: &[u8; 8] = b"TNDMJRNL";
 /// Length of the header.
@@ -151,7 +151,9 @@ impl Header {
             return Err("the header's checksum does not match".into());
         }
         if format != FORMAT {
-            return Err(format!("format {format} is not known here, only {FORMAT}"));
+            return Err(format!(
+                "format {format} is not known here, only {FORMAT}; the Tandem that wrote it still reads it"
+            ));
         }
         Ok(Self { chain_id, genesis: B256::new(genesis), number, first_seq, previous: B256::new(previous), salt })
     }

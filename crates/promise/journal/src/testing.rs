@@ -81,6 +81,8 @@ pub(crate) struct Ask {
     pub(crate) request: u8,
     /// Whether it has a blob, and so a sidecar beside the journal.
     pub(crate) blob: bool,
+    /// Bytes that it is longer for nothing.
+    pub(crate) padding: usize,
 }
 
 pub(crate) fn ask(slot: u64, sender: u8, nonce: u64) -> Ask {
@@ -98,6 +100,7 @@ pub(crate) fn ask(slot: u64, sender: u8, nonce: u64) -> Ask {
         authorities: Vec::new(),
         request: 0,
         blob: false,
+        padding: 0,
     }
 }
 
@@ -137,6 +140,7 @@ impl Ask {
         tx.extend_from_slice(&self.cost.to_be_bytes());
         self.authorities.iter().for_each(|(a, n)| tx.extend_from_slice(&[*a, *n as u8]));
         tx.extend(self.blob.then_some(3));
+        tx.resize(tx.len() + self.padding, 9);
         tx
     }
     /// Its sidecar, where it has one. No real one either, and larger than what a disk writes at once.

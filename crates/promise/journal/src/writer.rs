@@ -5,9 +5,10 @@
 
 use crate::{
     codec::{self, Kind},
+    home::{Bond, Home},
     journal::{Segment, Shared},
     queue::{Item, What, take_batch},
-    record::{Recorded, SlotDuties},
+    record::{HeldScope, Recorded, SlotDuties},
     segment::{Framer, Header, MarkKind},
     storage::{Storage, StorageFile, blob_name, segment_name, temporary},
 };
@@ -19,15 +20,22 @@ use std::{
 };
 use tokio::sync::watch;
 
+/// Held scopes in one record: about a MiB.
+const HELD: usize = 4_096;
+
 /// What recovery hands over: the live segment, open for writing.
 pub(crate) struct Live {
     pub(crate) file: Box<dyn StorageFile>,
     pub(crate) framer: Framer,
     pub(crate) number: u64,
+    /// Bytes of held scopes that it begins with: they do not fill it.
+    pub(crate) held: u64,
+    /// Names it as the newest.
+    pub(crate) home: Home,
 }
 
 /// Writes batches. In production it owns a thread ([`Writer::run`]); tests of the simulated disk call
-/// [`Writer::step`] themselves, so that a seed decides everything.
+/// `Writer::step` themselves, so that a seed decides everything.
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
@@ -102,7 +110,7 @@ impl Writer {
             if !wait {
                 return Next::Idle;
             }
-            if self.uncovered && !idle.is_zero() {
+            if self.uncovered {
                 if self.shared.wake.wait_for(&mut state, idle).timed_out() && state.queue.is_empty() && !state.closed {
                     return Next::Idle;
                 }
@@ -112,14 +120,23 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, batch: Batch) -> Result<(), ()> {
+    fn commit(&mut self, mut batch: Batch) -> Result<(), ()> {
         let started = Instant::now();
         let Some(gate) = batch.first().map(|i| i.gate.clone()) else { return Ok(()) };
         match self.write(&batch) {
             Ok(()) => {
                 self.shared.durable(&batch, self.last_seq, started.elapsed(), self.live.framer.offset());
+                // Before the answers, so that whoever has one can go on at once.
+                batch.iter_mut().for_each(|item| item.share = None);
                 gate.open(Ok(()));
-                self.prune(&batch);
+                self.shared.answered();
+                let oldest = batch.iter().filter_map(|i| match &i.what {
+                    What::Checkpoint(c) => Some(c.oldest),
+                    _ => None,
+                });
+                if let Some(oldest) = oldest.max() {
+                    self.prune(oldest);
+                }
                 Ok(())
             }
             Err(why) => {
@@ -135,7 +152,7 @@ impl Writer {
         for (hash, bytes) in items.iter().flat_map(Item::attachments) {
             self.attach(hash, bytes).map_err(|e| format!("writing attachment {hash}: {e}"))?;
         }
-        if self.live.framer.offset() >= self.shared.config.segment_bytes {
+        if self.live.framer.offset() - self.live.held >= self.shared.config.segment_bytes {
             self.rotate()?;
         }
         let first_ms = items.first().map_or(0, |i| i.time_ms);
@@ -170,23 +187,38 @@ impl Writer {
     }
 
     /// Closes the full segment with a mark, and begins the next one under a temporary name, so that a
-    /// segment's file always has a whole header.
+    /// segment's file always has a whole header. A stop in between leaves a full segment as the newest: that
+    /// nothing is lost then, `home` says.
     fn rotate(&mut self) -> Result<(), String> {
         self.mark(MarkKind::Full)?;
         let number = self.live.number + 1;
-        let checkpoint = self.shared.state.lock().checkpoint();
+        let (held, checkpoint) = self.shared.state.lock().head();
         let first_seq = self.last_seq + 1;
         let header = Header::new(&self.shared.chain, number, first_seq, self.live.framer.tail(), rand::random());
         let now = self.shared.clock.now_ms();
-        let live = begin(self.storage.as_ref(), header, |framer, out| {
-            framer.frame(out, Kind::Checkpoint, self.last_seq, now, |b| codec::encode_checkpoint(&checkpoint, b))
+        let mut held_bytes = 0;
+        let mut live = begin(self.storage.as_ref(), header, &self.live.home, |framer, out| {
+            let from = framer.offset();
+            for some in held.chunks(HELD) {
+                let some: Vec<&HeldScope> = some.iter().map(Arc::as_ref).collect();
+                framer.frame(out, Kind::Held, self.last_seq, now, |b| codec::encode_held(&some, b))?;
+            }
+            held_bytes = framer.offset() - from;
+            framer.frame(out, Kind::Checkpoint, self.last_seq, now, |b| codec::encode_checkpoint(&checkpoint, b))?;
+            // What it begins with is nobody's torn end.
+            framer.mark(out, MarkKind::Going, self.last_seq, now)
         })?;
+        live.held = held_bytes;
         let full = std::mem::replace(&mut self.live, live);
-        let mut state = self.shared.state.lock();
-        if let Some(segment) = state.segments.back_mut() {
-            segment.bytes = full.framer.offset();
+        {
+            let mut state = self.shared.state.lock();
+            if let Some(segment) = state.segments.back_mut() {
+                segment.bytes = full.framer.offset();
+            }
+            state.segments.push_back(Segment { number, first_seq, bytes: self.live.framer.offset() });
+            state.index.statements.carried(&held);
         }
-        state.segments.push_back(Segment { number, first_seq, bytes: self.live.framer.offset() });
+        self.prune(checkpoint.oldest);
         Ok(())
     }
 
@@ -201,13 +233,8 @@ impl Writer {
     }
 
     /// Removes segments and attachments that hold nothing alive, after the checkpoint that says so is
-    /// durable. A failure here loses nothing and is only logged: it is tried again with the next floor.
-    fn prune(&self, items: &[Item]) {
-        let oldest = items.iter().filter_map(|i| match &i.what {
-            What::Checkpoint(c) => Some(c.oldest),
-            _ => None,
-        });
-        let Some(oldest) = oldest.max() else { return };
+    /// durable. A failure here loses nothing and is only logged: it is tried again with the next checkpoint.
+    fn prune(&self, oldest: u64) {
         let (segments, blobs) = self.shared.state.lock().take_prunable(oldest, self.live.number);
         for (i, segment) in segments.iter().enumerate() {
             if let Err(error) = retire(self.storage.as_ref(), segment.number, self.shared.config.archive) {
@@ -261,10 +288,11 @@ pub(crate) fn write_file(storage: &dyn Storage, name: &str, bytes: &[u8]) -> io:
     storage.sync_dir()
 }
 
-/// Begins a segment with what `fill` frames and a mark behind it, durable under its name.
+/// Begins a segment with what `fill` frames, durable under its name, and named by `home` as the newest.
 pub(crate) fn begin(
     storage: &dyn Storage,
     header: Header,
+    home: &Home,
     fill: impl FnOnce(&mut Framer, &mut Vec<u8>) -> Result<(), String>,
 ) -> Result<Live, String> {
     let name = segment_name(header.number);
@@ -280,9 +308,10 @@ pub(crate) fn begin(
     file.reserve(out.len() as u64).map_err(io)?;
     file.write_at(0, &out).map_err(io)?;
     file.sync().map_err(io)?;
-    storage.rename(&temp, &name).map_err(io)?;
-    storage.sync_dir().map_err(io)?;
-    Ok(Live { file, framer, number: header.number })
+    let next = Bond::of(storage, &temp, &header).map_err(io)?;
+    let rename = || storage.rename(&temp, &name).and_then(|()| storage.sync_dir());
+    let home = home.succeed(storage, next, rename).map_err(io)?;
+    Ok(Live { file, framer, number: header.number, held: 0, home })
 }
 
 /// Tells everybody who watches a slot, or all records, what became durable. No lock of the journal is

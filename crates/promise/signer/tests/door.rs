@@ -1,20 +1,20 @@
 //! The whole way through the door with real transactions, real files and real keys.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
-use alloy_eips::Encodable2718;
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
+use alloy_consensus::{SignableTransaction, TxEip1559, TxEip7702, TxEnvelope};
+use alloy_eips::{Encodable2718, eip7702::Authorization};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
 use secp256k1::{Message, SECP256K1, SecretKey};
 use std::{
     num::NonZeroUsize,
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tandem_crypto::SenderCache;
-use tandem_journal::{FileStorage, FirstUse, Grant, Guard, Journal, JournalConfig};
+use tandem_journal::{BlockLimits, FileStorage, FirstUse, Grant, Guard, Journal, JournalConfig};
 use tandem_keys::{BlsSecretKey, HostSecret};
 use tandem_module::{Clock, Commit, Permission, Refusal};
 use tandem_signer::{Door, Offers, Signer};
@@ -47,12 +47,12 @@ fn validator() -> BlsSecretKey {
     BlsSecretKey::from_ikm(&[3; 32]).unwrap()
 }
 
-/// Offers every slot, or none.
-struct Switch(AtomicBool);
+/// Offers every slot, or none, and tells how much gas a block holds.
+struct Switch(AtomicBool, AtomicU64);
 impl Offers for Switch {
-    fn offered(&self, _: &SlotKey) -> Result<(), Refusal> {
+    fn offered(&self, _: &SlotKey) -> Result<BlockLimits, Refusal> {
         if self.0.load(Ordering::SeqCst) {
-            Ok(())
+            Ok(BlockLimits { gas: self.1.load(Ordering::SeqCst), blobs: 6, bytes: 1 << 20 })
         } else {
             Err(Refusal::new("promising-stopped", "the operator looks"))
         }
@@ -84,7 +84,7 @@ fn closed(dir: &Path, first: FirstUse, secret: u8) -> House {
     let module = Grant::module("preconf".parse().unwrap(), B256::repeat_byte(9), [Permission::Inclusion]).unwrap();
     let door = |grant| Door::new(guard.clone(), journal.clone(), signer.clone(), grant);
     let key = SlotKey { chain_id: 7, proposer: validator().public_key(), slot: Slot::new(100) };
-    House { module: door(module), house: door(house), key, offers: Arc::new(Switch(AtomicBool::new(true))) }
+    House { module: door(module), house: door(house), key, offers: Arc::new(Switch(true.into(), u64::MAX.into())) }
 }
 
 fn signed(secret: u8, nonce: u64, value: u64) -> Bytes {
@@ -98,10 +98,30 @@ fn signed(secret: u8, nonce: u64, value: u64) -> Bytes {
         value: U256::from(value),
         ..TxEip1559::default()
     };
+    let signature = sign(secret, tx.signature_hash());
+    TxEnvelope::from(tx.into_signed(signature)).encoded_2718().into()
+}
+
+fn sign(secret: u8, digest: B256) -> Signature {
     let key = SecretKey::from_slice(&[secret; 32]).unwrap();
-    let message = Message::from_digest(tx.signature_hash().0);
-    let (id, r_s) = SECP256K1.sign_ecdsa_recoverable(&message, &key).serialize_compact();
-    let signature = Signature::from_bytes_and_parity(&r_s, i32::from(id) == 1);
+    let (id, r_s) = SECP256K1.sign_ecdsa_recoverable(&Message::from_digest(digest.0), &key).serialize_compact();
+    Signature::from_bytes_and_parity(&r_s, i32::from(id) == 1)
+}
+
+/// A transaction of one sender in which another account authorizes code.
+fn authorizing(secret: u8, authority: u8) -> Bytes {
+    let code = Authorization { chain_id: U256::from(7), address: Address::repeat_byte(6), nonce: 0 };
+    let signature = sign(authority, code.signature_hash());
+    let tx = TxEip7702 {
+        chain_id: 7,
+        gas_limit: 100_000,
+        max_fee_per_gas: 10,
+        max_priority_fee_per_gas: 1,
+        to: Address::repeat_byte(5),
+        authorization_list: vec![code.into_signed(signature)],
+        ..TxEip7702::default()
+    };
+    let signature = sign(secret, tx.signature_hash());
     TxEnvelope::from(tx.into_signed(signature)).encoded_2718().into()
 }
 
@@ -188,6 +208,56 @@ async fn refusals_have_stable_codes_and_say_what_would_be_accepted() {
     assert_eq!(h.house.record(seal).await.unwrap_err().code, "seal-stale");
     h.module.journal().set_floor(Slot::new(101)).await.unwrap();
     assert_eq!(refusal(h.promise(signed(1, 0, 1))).await.code, "expired");
+}
+
+#[tokio::test]
+async fn nothing_is_promised_beyond_what_the_block_holds_whatever_room_is_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let h = open(dir.path(), FirstUse::Yes).await;
+    h.offers.1.store(60_000, Ordering::SeqCst);
+    let all_at_once = || async {
+        let mut asked = tokio::task::JoinSet::new();
+        for i in 1..=6 {
+            let (door, draft) = (h.module.clone(), h.promise(signed(i, 0, 1)));
+            asked.spawn(async move { door.commit(draft).await });
+        }
+        asked.join_all().await
+    };
+    let refused: Vec<Refusal> = all_at_once().await.into_iter().filter_map(Result::err).collect();
+    assert_eq!(refused.len(), 4, "two fit, however many ask at once");
+    let first = refused[0].accepted().unwrap();
+    assert_eq!(
+        (refused[0].code.as_str(), first["pool"].as_str(), first["left"].as_u64()),
+        ("exhausted", Some("gas"), Some(18_000))
+    );
+    // What was promised is said again on a block that shrank.
+    h.offers.1.store(0, Ordering::SeqCst);
+    assert_eq!(all_at_once().await.iter().filter(|r| r.is_ok()).count(), 2);
+}
+
+#[tokio::test]
+async fn a_second_sender_with_code_is_refused_in_the_slot_with_a_code_and_a_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let h = open(dir.path(), FirstUse::Yes).await;
+    let coded = |secret| {
+        let mut draft = h.promise(signed(secret, 0, 1));
+        let Body::Inclusion(p) = &mut draft.body else { panic!() };
+        p.seen.has_code = true;
+        draft
+    };
+    let first = h.module.commit(coded(1)).await.unwrap();
+    let refused = h.module.commit(coded(2)).await.unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.accepted().unwrap()["pool"].as_str()), ("exhausted", Some("top")));
+    assert!(refused.message.contains("another slot"), "{refused:?}");
+    assert_eq!(h.module.commit(coded(1)).await.unwrap(), first);
+    drop(h);
+    let h = closed(dir.path(), FirstUse::No, 5);
+    h.offer();
+    let mut draft = h.promise(signed(3, 0, 1));
+    let Body::Inclusion(p) = &mut draft.body else { panic!() };
+    p.seen.has_code = true;
+    assert_eq!(h.module.commit(draft).await.unwrap_err().code, "exhausted", "after a restart, too");
+    h.module.commit(h.promise(signed(3, 0, 1))).await.unwrap();
 }
 
 #[tokio::test]
@@ -315,7 +385,7 @@ async fn a_promise_needs_a_slot_that_is_offered_delegated_and_of_a_validator_tha
 async fn the_first_word_on_what_is_offered_counts() {
     let dir = tempfile::tempdir().unwrap();
     let h = open(dir.path(), FirstUse::Yes).await;
-    let every_slot = Arc::new(Switch(AtomicBool::new(true)));
+    let every_slot = Arc::new(Switch(true.into(), u64::MAX.into()));
     h.offers.0.store(false, Ordering::SeqCst);
     assert!(!h.module.set_offers(every_slot), "by whatever door");
     assert_eq!(h.module.commit(h.promise(signed(1, 0, 1))).await.unwrap_err().code, "promising-stopped");
@@ -324,4 +394,81 @@ async fn the_first_word_on_what_is_offered_counts() {
 /// The same house, to be asked for another slot.
 fn closed_over(h: &House) -> House {
     House { module: h.module.clone(), house: h.house.clone(), key: h.key, offers: h.offers.clone() }
+}
+
+/// A statement of a module's own, under its own grant.
+fn own(scope: &str, says: u8) -> Draft {
+    let body = tandem_types::Custom {
+        tag: B256::repeat_byte(3),
+        scope: Some(Bytes::copy_from_slice(scope.as_bytes())),
+        body: vec![says].into(),
+    };
+    Draft { signer: SignerRef::Validator(validator().public_key()), body: Body::Custom(body), attachments: Vec::new() }
+}
+
+/// A door for a module's own statements over a journal that lets it hold two scopes.
+fn oracle(dir: &Path, first: FirstUse, signing_id: u8) -> Door {
+    let storage = Arc::new(FileStorage::new(dir).unwrap());
+    let statements = tandem_journal::StatementLimits { scopes: 2, ..Default::default() };
+    let config = JournalConfig { statements, segment_bytes: 4 << 10, remember_slots: 2, ..JournalConfig::default() };
+    let journal = Journal::open(storage, chain(), config, Arc::new(Standing), first).unwrap();
+    let (guard, _) = Guard::new(chain(), Arc::new(SenderCache::new(NonZeroUsize::MIN)));
+    let signer = Arc::new(Signer::new([validator()], HostSecret::from_bytes([5; 32]), journal.clone()));
+    let id = B256::repeat_byte(signing_id);
+    let grant = Grant::module("oracle".parse().unwrap(), id, [Permission::Custom]).unwrap();
+    Door::new(Arc::new(guard), journal, signer, grant)
+}
+
+#[tokio::test]
+async fn a_scoped_statement_is_signed_again_byte_for_byte_when_its_record_is_gone_and_under_another_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let door = oracle(dir.path(), FirstUse::Yes, 9);
+    let signed = door.commit(own("a", 1)).await.unwrap();
+    for n in 0..40 {
+        // Without a scope, until the segment turns over.
+        let mut filler = own("", n);
+        let Body::Custom(c) = &mut filler.body else { panic!() };
+        (c.scope, c.body) = (None, vec![n; 300].into());
+        door.commit(filler).await.unwrap();
+        door.journal().set_floor(Slot::new(10 + u64::from(n) * 10)).await.unwrap();
+    }
+    assert!(door.journal().by_seq(signed.seq).is_none(), "its record is forgotten");
+    assert_eq!(door.commit(own("a", 1)).await.unwrap(), signed);
+    door.journal().close().unwrap();
+    drop(door);
+    // The house was upgraded, so that the module's statements are made under another id.
+    let door = oracle(dir.path(), FirstUse::No, 10);
+    assert!(door.journal().by_seq(signed.seq).is_none());
+    assert_eq!(door.commit(own("a", 1)).await.unwrap(), signed);
+    assert_eq!(door.commit(own("a", 2)).await.unwrap_err().code, "conflict");
+    door.commit(own("b", 1)).await.unwrap();
+    let full = door.commit(own("c", 1)).await.unwrap_err();
+    assert_eq!((full.code.as_str(), full.accept.as_deref()), ("scopes-full", Some(r#"{"most":2}"#)));
+}
+
+#[tokio::test]
+async fn a_conflict_says_in_words_what_holds_the_place_and_what_would_be_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let h = open(dir.path(), FirstUse::Yes).await;
+    let (plain, authorization) = (signed(1, 0, 1), authorizing(2, 3));
+    for tx in [&plain, &authorization] {
+        h.module.commit(h.promise(tx.clone())).await.unwrap();
+    }
+    let conflict = async |tx| {
+        let refused = h.module.commit(h.promise(tx)).await.unwrap_err();
+        assert_eq!(refused.code, "conflict", "{refused:?}");
+        // No hash but the transaction's, which is public.
+        assert_eq!(refused.message.matches("0x").count(), 1, "{}", refused.message);
+        refused
+    };
+    let other = conflict(signed(1, 0, 2)).await;
+    assert_eq!(other.accepted(), Some(serde_json::json!({ "tx_hash": keccak256(&plain) })));
+    assert!(other.message.contains("use another nonce"), "{}", other.message);
+    // The account that authorized code there, and one that authorizes it here: once that slot is final.
+    for tx in [signed(3, 0, 1), signed(3, 1, 1), authorizing(4, 3)] {
+        let alone = conflict(tx).await;
+        let accept = serde_json::json!({ "tx_hash": keccak256(&authorization), "after_final_slot": 100 });
+        assert_eq!(alone.accepted(), Some(accept));
+        assert!(alone.message.contains("EIP-7702") && alone.message.contains("once slot 100 is final"), "{alone:?}");
+    }
 }

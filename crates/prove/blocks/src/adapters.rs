@@ -87,7 +87,8 @@ impl Beacon for NamedBeacon {
     }
     async fn health(&self) -> Result<NodeHealth, String> {
         let s = self.node.syncing().await.map_err(|e| e.to_string())?;
-        Ok(NodeHealth { synced: !s.is_syncing && !s.el_offline, optimistic: s.is_optimistic })
+        let finalized = self.node.finalized_epoch().await.map_err(|e| e.to_string())?;
+        Ok(NodeHealth { synced: !s.is_syncing && !s.el_offline, optimistic: s.is_optimistic, finalized })
     }
 }
 
@@ -203,19 +204,26 @@ impl From<&Block> for ChainBlock {
 }
 
 impl Blocks {
-    /// Listens to a beacon node's `payload_attributes` until it stops.
-    pub fn follow_attributes(&self, node: BeaconNode) {
+    /// Listens to a beacon node's `payload_attributes` until it stops. `number` tells the nodes apart.
+    pub fn follow_attributes(&self, number: usize, node: BeaconNode) {
+        // From here on only what this node tells counts.
+        self.on_attributes_lost(number);
         self.supervise("attributes", move |blocks| {
             let node = node.clone();
             async move {
                 let mut stream = node.events(&[Topic::PayloadAttributes], IDLE);
                 while let Some(item) = stream.next().await {
                     match item {
-                        StreamItem::Event(BeaconEvent::Attributes(e)) => blocks.on_attributes((*e).into()),
-                        StreamItem::Lost(error) => tracing::warn!(%error, "the attributes stream was lost"),
+                        StreamItem::Event(BeaconEvent::Attributes(e)) => blocks.on_attributes_of(number, (*e).into()),
+                        StreamItem::Connected => blocks.on_attributes_opened(number),
+                        StreamItem::Lost(error) => {
+                            blocks.on_attributes_lost(number);
+                            tracing::warn!(%error, "the attributes stream was lost");
+                        }
                         _ => {}
                     }
                 }
+                blocks.on_attributes_lost(number);
             }
         });
     }

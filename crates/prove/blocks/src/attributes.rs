@@ -25,12 +25,34 @@ pub struct Attributes {
     pub timestamp: u64,
     /// The parent state's RANDAO mix.
     pub prev_randao: B256,
-    /// The beacon node's own fee recipient: not used, the registration's is.
+    /// The beacon node's own fee recipient. It counts only for a proposer that never registered: else the
+    /// registration's is used.
     pub suggested_fee_recipient: Address,
     /// Withdrawals, in order.
     pub withdrawals: Vec<Withdrawal>,
     /// Root of the parent beacon block (EIP-4788).
     pub parent_beacon_root: B256,
+}
+
+/// Whom a slot's block pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payee {
+    /// Whom the event suggests.
+    Suggested,
+    /// Whom the proposer registered: what two nodes suggest does not tell their events apart.
+    Registered,
+}
+
+impl Attributes {
+    /// Whether the same block is built from both.
+    fn builds_as(&self, other: &Self, payee: Payee) -> bool {
+        match payee {
+            Payee::Suggested => self == other,
+            Payee::Registered => {
+                *self == Self { suggested_fee_recipient: self.suggested_fee_recipient, ..other.clone() }
+            }
+        }
+    }
 }
 
 /// Slots that are kept behind the newest: a header call looks at one or two.
@@ -46,9 +68,9 @@ pub struct AttributeBook {
 
 impl AttributeBook {
     /// Takes an event in. Answers the entry where it is new or says something else than the last one
-    /// for the same slot and parent, which it then replaces whole; `None` where it changes nothing,
-    /// or where its timestamp is not the slot's.
-    pub fn insert(&mut self, event: Attributes, clock: &SlotClock) -> Option<Arc<Attributes>> {
+    /// for the same slot and parent, which it then replaces whole; `None` where it changes nothing of the
+    /// block, or where its timestamp is not the slot's.
+    pub fn insert(&mut self, event: Attributes, clock: &SlotClock, payee: Payee) -> Option<Arc<Attributes>> {
         if event.timestamp != clock.timestamp(event.slot) {
             return None;
         }
@@ -58,7 +80,7 @@ impl AttributeBook {
         }
         self.by_slot = self.by_slot.split_off(&newest.saturating_sub(KEEP));
         let parents = self.by_slot.entry(event.slot).or_default();
-        if parents.iter().any(|a| **a == event) {
+        if parents.iter().any(|a| a.builds_as(&event, payee)) {
             return None;
         }
         parents.retain(|a| a.parent.hash != event.parent.hash);
@@ -104,7 +126,7 @@ mod tests {
     #[test]
     fn only_the_very_slot_and_parent_of_an_event_are_known() {
         let mut book = AttributeBook::default();
-        assert!(book.insert(event(5, 1), &CLOCK).is_some());
+        assert!(book.insert(event(5, 1), &CLOCK, Payee::Suggested).is_some());
         assert!(book.get(Slot::new(5), B256::repeat_byte(1)).is_some());
         assert!(book.get(Slot::new(5), B256::repeat_byte(2)).is_none(), "a late block's hash gets nothing");
         assert!(book.get(Slot::new(6), B256::repeat_byte(1)).is_none());
@@ -113,27 +135,38 @@ mod tests {
     #[test]
     fn a_repeat_changes_nothing_and_a_correction_replaces_the_whole_event() {
         let mut book = AttributeBook::default();
-        book.insert(event(5, 1), &CLOCK);
-        assert!(book.insert(event(5, 1), &CLOCK).is_none());
+        book.insert(event(5, 1), &CLOCK, Payee::Suggested);
+        assert!(book.insert(event(5, 1), &CLOCK, Payee::Suggested).is_none());
         let corrected = Attributes { prev_randao: B256::repeat_byte(3), ..event(5, 1) };
-        assert!(book.insert(corrected.clone(), &CLOCK).is_some());
+        assert!(book.insert(corrected.clone(), &CLOCK, Payee::Registered).is_some());
         assert_eq!(book.of_slot(Slot::new(5)), [Arc::new(corrected)]);
+    }
+
+    #[test]
+    fn another_suggested_fee_recipient_is_news_only_for_a_proposer_that_never_registered() {
+        let mut book = AttributeBook::default();
+        book.insert(event(5, 1), &CLOCK, Payee::Registered);
+        let second = Attributes { suggested_fee_recipient: Address::repeat_byte(7), ..event(5, 1) };
+        assert!(book.insert(second.clone(), &CLOCK, Payee::Registered).is_none());
+        assert_eq!(book.of_slot(Slot::new(5)), [Arc::new(event(5, 1))]);
+        assert!(book.insert(second.clone(), &CLOCK, Payee::Suggested).is_some());
+        assert_eq!(book.of_slot(Slot::new(5)), [Arc::new(second)]);
     }
 
     #[test]
     fn an_event_with_another_slots_timestamp_is_not_taken() {
         let wrong = Attributes { timestamp: 1, ..event(5, 1) };
-        assert!(AttributeBook::default().insert(wrong, &CLOCK).is_none());
+        assert!(AttributeBook::default().insert(wrong, &CLOCK, Payee::Suggested).is_none());
     }
 
     #[test]
     fn old_slots_and_too_many_parents_are_dropped() {
         let mut book = AttributeBook::default();
         for parent in 0..20 {
-            book.insert(event(5, parent), &CLOCK);
+            book.insert(event(5, parent), &CLOCK, Payee::Suggested);
         }
         assert_eq!(book.of_slot(Slot::new(5)).len(), PARENTS);
-        book.insert(event(50, 1), &CLOCK);
+        book.insert(event(50, 1), &CLOCK, Payee::Suggested);
         assert!(book.of_slot(Slot::new(5)).is_empty());
     }
 }

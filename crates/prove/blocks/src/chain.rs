@@ -28,6 +28,8 @@ pub struct ChainBlock {
 const KEEP: u64 = 256;
 /// Undone blocks that are remembered, to tell an orphaned slot from a missed one.
 const KEEP_UNDONE: usize = 64;
+/// Slots of the window in which beacon nodes' circuit breakers count missed ones.
+const WINDOW: u64 = 32;
 
 /// The recent canonical chain and what was undone of it.
 #[derive(Debug, Default)]
@@ -191,14 +193,14 @@ impl ChainView {
     }
 
     /// Slots without a canonical block among the last ones before `now`: how many in a row up to now,
-    /// and how many in `now`'s epoch. The running slot does not count, nor do slots before the view.
+    /// and how many of the last 32. The running slot does not count, nor do slots before the view.
     pub fn missed(&self, now: Slot) -> Missed {
         let Some(first) = self.by_slot.keys().next().copied() else { return Missed::default() };
         let has = |s: u64| self.by_slot.contains_key(&Slot::new(s));
         let row = (first.get()..now.get()).rev().take_while(|s| !has(*s)).count() as u64;
-        let from = now.epoch().start().get().max(first.get());
-        let epoch = (from..now.get()).filter(|s| !has(*s)).count() as u64;
-        Missed { row, epoch }
+        let from = now.saturating_sub(WINDOW).max(first).get();
+        let of_last_32 = (from..now.get()).filter(|s| !has(*s)).count() as u64;
+        Missed { row, of_last_32 }
     }
 
     fn prune(&mut self, floor: u64) {
@@ -215,8 +217,8 @@ impl ChainView {
 pub struct Missed {
     /// In a row, up to now.
     pub row: u64,
-    /// In this epoch.
-    pub epoch: u64,
+    /// Of the last 32 slots, wherever an epoch begins.
+    pub of_last_32: u64,
 }
 
 #[cfg(test)]
@@ -266,13 +268,15 @@ mod tests {
     }
 
     #[test]
-    fn missed_slots_are_counted_in_a_row_and_in_the_epoch() {
+    fn missed_slots_are_counted_in_a_row_and_over_an_epochs_boundary() {
         let mut view = ChainView::default();
         for (n, slot) in [(1, 30), (2, 32), (3, 34), (4, 35)] {
             view.apply(block(n, 0, 0, slot, &[]));
         }
-        assert_eq!(view.missed(Slot::new(36)), Missed { row: 0, epoch: 1 });
-        assert_eq!(view.missed(Slot::new(38)), Missed { row: 2, epoch: 3 });
+        assert_eq!(view.missed(Slot::new(36)), Missed { row: 0, of_last_32: 2 });
+        assert_eq!(view.missed(Slot::new(38)), Missed { row: 2, of_last_32: 4 });
+        view.apply(block(5, 0, 0, 63, &[]));
+        assert_eq!(view.missed(Slot::new(64)), Missed { row: 0, of_last_32: 28 }, "32, 34, 35 and 63 have blocks");
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct Config {
     pub header_ms: u64,
     /// Milliseconds kept of a header call's deadline for choosing, signing and storing.
     pub header_reserve_ms: u64,
+    /// Milliseconds that a relay gets which was silent three times in a row, until it answers again; every
+    /// eighth call it gets the whole time. One silent relay would otherwise delay every block.
+    pub silent_relay_ms: u64,
     /// Milliseconds for one attempt to publish a block.
     pub publish_ms: u64,
     /// Milliseconds into a slot after which a header call is late: no relay is asked any more, and where
@@ -43,7 +46,11 @@ pub struct Config {
     pub opening: OpeningConfig,
     /// How many slots ahead promises are taken, at most the look-ahead of two epochs.
     pub slots_ahead: u64,
-    /// Keep offered payloads of so many slots when finality stands still; older ones are dropped.
+    /// MiB that must be free on the data folder's disk for slots to take promises; 0 does not look. A slot's
+    /// block that can not be written is not offered.
+    pub min_free_mib: u64,
+    /// Keep offered payloads of so many slots when finality stands still or tips are not booked; older ones are
+    /// dropped.
     pub keep_slots: u64,
 }
 
@@ -87,6 +94,7 @@ impl Default for Config {
             check_parent: true,
             header_ms: 950,
             header_reserve_ms: 40,
+            silent_relay_ms: 300,
             late_in_slot_ms: 2_000,
             publish_ms: 4_000,
             relay_ms: 3_000,
@@ -95,6 +103,7 @@ impl Default for Config {
             simulate_gas_cap: 50_000_000,
             opening: OpeningConfig::default(),
             slots_ahead: 64,
+            min_free_mib: 256,
             keep_slots: 8_192,
         }
     }
@@ -141,6 +150,9 @@ impl Config {
         }
         if self.header_reserve_ms >= self.header_ms {
             return bad("header_reserve_ms", "use less than header_ms");
+        }
+        if self.silent_relay_ms == 0 {
+            return bad("silent_relay_ms", "use at least 1; with header_ms or more a silent relay gets the whole time");
         }
         for (i, relay) in self.relays.iter().enumerate() {
             let key = |k: &str| format!("relays[{i}].{k}");

@@ -20,6 +20,9 @@ pub trait ProposerDesk: Send + Sync {
     async fn register(&self, registrations: Vec<SignedValidatorRegistration>) -> Vec<Result<(), Complaint>>;
     /// `GET /eth/v1/builder/header/{slot}/{parent_hash}/{pubkey}`. Answers before `deadline`.
     async fn header(&self, slot: Slot, parent_hash: B256, pubkey: BlsPublicKey, deadline: Instant) -> HeaderAnswer;
+    /// What became of an answer with a bid for this block: whether it was handed over, or came when its call
+    /// had been given up already.
+    fn header_left(&self, block_hash: B256, left: bool);
     /// `POST /eth/v{1,2}/builder/blinded_blocks`.
     async fn submit(&self, block: SignedBlindedBeaconBlock, version: SubmitVersion) -> SubmitAnswer;
 }
@@ -65,6 +68,8 @@ impl Complaint {
 /// A bid as it is served, encoded once and kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedBid {
+    /// The execution block that it is for.
+    pub block_hash: B256,
     /// `SignedBuilderBid` in SSZ.
     pub ssz: Bytes,
     /// `{"version":"fulu","data":{…}}` as JSON text.
@@ -89,7 +94,8 @@ pub enum HeaderAnswer {
 pub enum NoBid {
     /// The proposer is not one of ours.
     Stranger,
-    /// It is ours, but not this slot's proposer as far as the look-ahead says.
+    /// It is ours, but not this slot's proposer: neither by the look-ahead nor by what the journal holds
+    /// for exactly this slot, or the attributes name another one.
     NotProposer,
     /// Before the slot's cut-off. Nothing was sealed for it.
     TooEarly,
@@ -97,6 +103,9 @@ pub enum NoBid {
     TooLate,
     /// No `payload_attributes` event came for this slot with exactly this parent hash.
     NoAttributes,
+    /// The beacon nodes do not mean to build on the same block: one of them may be about to reorg this
+    /// parent, and a bid on it would be a missed slot.
+    NodesDisagree,
     /// Asked so late in the slot that a block would be orphaned, and nothing was due.
     LateInSlot(String),
     /// The journal is halted, and nothing is due that must be kept.
@@ -109,6 +118,8 @@ pub enum NoBid {
     DueUnkept(String),
     /// The payload could not be written before its header: it may not be offered.
     NotStored(String),
+    /// A block that is signed for this slot is on record, and this call asks for another.
+    Signed(String),
     /// The deadline passed first.
     Deadline,
 }
@@ -122,12 +133,14 @@ impl NoBid {
             Self::TooEarly => "too-early",
             Self::TooLate => "too-late",
             Self::NoAttributes => "no-attributes",
+            Self::NodesDisagree => "nodes-disagree",
             Self::LateInSlot(_) => "late-in-slot",
             Self::Halted(_) => "halted",
             Self::NotSealed(_) => "not-sealed",
             Self::NothingBetter => "nothing-better",
             Self::DueUnkept(_) => "due-unkept",
             Self::NotStored(_) => "not-stored",
+            Self::Signed(_) => "signed",
             Self::Deadline => "deadline",
         }
     }

@@ -2,12 +2,18 @@
 //!
 //! For each candidate parent, in the order of the seal: a transaction that an ancestor has is out; one
 //! whose sender's nonce is above, whose balance is short or whose sender grew code is excused, and so
-//! are that sender's later promises; the rest is due.
+//! are that sender's later promises; one whose nonce the sender has not reached is behind; the rest is
+//! due.
 
 use alloy_primitives::{Address, B256, Bytes, U256};
-use std::collections::{HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    sync::OnceLock,
+};
+use tandem_beacon::inclusion::transaction_root;
 use tandem_journal::Recorded;
-use tandem_types::{BlockId, Cause, Duty, Evidence, Place, SlotKey};
+use tandem_types::{BlockId, Cause, Duty, Evidence, Place, SlotKey, body::TxFacts};
 
 /// One promised transaction of a slot, as the journal's duty states it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,29 +44,42 @@ pub struct Promised {
     pub gas_limit: u64,
     /// Accounts that it changes by authorizations (EIP-7702).
     pub authorities: Vec<Address>,
+    /// See [`Self::tx_root`].
+    root: OnceLock<B256>,
 }
 
 impl Promised {
     /// From a durable record; `None` where it is no inclusion promise.
     pub fn of(record: &Recorded) -> Option<Self> {
-        let facts = record.facts()?;
-        let Duty::Include { key, tx, tx_hash, sender, nonce, cost, sidecar, place, private, sender_had_code } =
-            &record.duty()?;
-        Some(Self {
-            seq: record.seq(),
+        Some(Self::owed(record.seq(), record.facts()?, record.duty()?))
+    }
+
+    /// From a duty, and its transaction's facts.
+    pub fn owed(seq: u64, facts: &TxFacts, duty: Duty) -> Self {
+        let Duty::Include { key, tx, tx_hash, sender, nonce, cost, sidecar, place, private, sender_had_code } = duty;
+        Self {
+            seq,
             gas_limit: facts.gas_limit,
             authorities: facts.authorities.iter().map(|(a, _)| *a).collect(),
-            key: *key,
-            tx: tx.clone(),
-            tx_hash: *tx_hash,
-            sender: *sender,
-            nonce: *nonce,
-            cost: *cost,
-            sidecar: *sidecar,
-            place: *place,
-            private: *private,
-            sender_had_code: *sender_had_code,
-        })
+            root: OnceLock::new(),
+            key,
+            tx,
+            tx_hash,
+            sender,
+            nonce,
+            cost,
+            sidecar,
+            place,
+            private,
+            sender_had_code,
+        }
+    }
+
+    /// The transaction's SSZ root, the leaf of its inclusion proof. Computed once: a header call has no time
+    /// for it.
+    pub fn tx_root(&self) -> B256 {
+        // Above 2³⁰ bytes there is no root: no proof is of this one, and nothing so long is promised.
+        *self.root.get_or_init(|| transaction_root(&self.tx).unwrap_or_default())
     }
 }
 
@@ -86,6 +105,9 @@ pub enum Standing {
     Early(BlockId),
     /// It can not be in the block, and not by our fault.
     Excused(Cause, Evidence),
+    /// It can not be in the block, since a nonce below its own is missing on this chain. Whether that is
+    /// our fault is for the fate of what is missing to say.
+    Behind(Evidence),
 }
 
 /// The sealed list as it stands on one parent.
@@ -101,6 +123,12 @@ impl DueSet {
     /// What must be in the block, in the order of the seal.
     pub fn due(&self) -> impl Iterator<Item = &Promised> {
         self.items.iter().filter(|(_, s)| *s == Standing::Due).map(|(p, _)| p)
+    }
+    /// Has the roots of all transactions ready that a relay's proofs may be of.
+    pub fn prepare_roots(&self) {
+        for (p, _) in &self.items {
+            p.tx_root();
+        }
     }
     /// How many are due.
     pub fn len(&self) -> usize {
@@ -135,28 +163,44 @@ pub fn walk(
     included: impl Fn(B256) -> Option<BlockId>,
 ) -> DueSet {
     let mut carried: HashMap<Address, Carried> = HashMap::new();
-    let items = sealed.iter().map(|p| {
-        if let Some(block) = included(p.tx_hash) {
-            return (p.clone(), Standing::Early(block));
-        }
-        let sender = carried.entry(p.sender).or_insert_with(|| Carried {
-            account: accounts.get(&p.sender).copied().unwrap_or_default(),
-            excused: None,
-        });
-        (p.clone(), stand(p, parent, sender))
-    });
-    DueSet { parent, items: items.collect() }
+    let mut items: Vec<(usize, Promised, Standing)> = Vec::with_capacity(sealed.len());
+    // A lower nonce may be sealed later: promised again after the slot that it was promised for first.
+    let mut rising: Vec<(usize, &Promised)> = sealed.iter().enumerate().collect();
+    rising.sort_by_key(|(_, p)| p.nonce);
+    for (place, p) in rising {
+        let standing = match included(p.tx_hash) {
+            Some(block) => Standing::Early(block),
+            None => {
+                let sender = carried.entry(p.sender).or_insert_with(|| Carried {
+                    account: accounts.get(&p.sender).copied().unwrap_or_default(),
+                    excused: None,
+                });
+                stand(p, parent, sender)
+            }
+        };
+        items.push((place, p.clone(), standing));
+    }
+    items.sort_by_key(|(place, ..)| *place);
+    DueSet { parent, items: items.into_iter().map(|(_, p, standing)| (p, standing)).collect() }
 }
 
 fn stand(p: &Promised, parent: BlockId, sender: &mut Carried) -> Standing {
     let at = sender.account;
+    let evidence = Evidence {
+        parent: Some(parent),
+        block: None,
+        nonce: Some(at.nonce),
+        balance: Some(at.balance),
+        follows: sender.excused,
+        code_hash: at.code_hash,
+    };
     let cause = match sender.excused {
         Some(_) => Some(Cause::Predecessor),
         None if at.nonce > p.nonce => Some(Cause::NonceUsed),
         // The journal takes a nonce only right above promised ones and the head's: what is missing
-        // below it was promised for an earlier slot, or stood in a head that was reorged since. Either
-        // way it is not on this chain (docs/adr/0007).
-        None if at.nonce < p.nonce => Some(Cause::Predecessor),
+        // below it was promised for an earlier slot, or stood in a head that was reorged since. Its
+        // successors are behind as well, since nothing is carried on.
+        None if at.nonce < p.nonce => return Standing::Behind(evidence),
         None if at.has_code && !p.sender_had_code => Some(Cause::CodeAppeared),
         None if at.balance < p.cost => Some(Cause::BalanceShort),
         None => None,
@@ -166,16 +210,7 @@ fn stand(p: &Promised, parent: BlockId, sender: &mut Carried) -> Standing {
         sender.account.balance = at.balance.saturating_sub(p.cost);
         return Standing::Due;
     };
-    let follows = sender.excused;
     sender.excused.get_or_insert(p.tx_hash);
-    let evidence = Evidence {
-        parent: Some(parent),
-        block: None,
-        nonce: Some(at.nonce),
-        balance: Some(at.balance),
-        follows,
-        code_hash: at.code_hash,
-    };
     Standing::Excused(cause, evidence)
 }
 
@@ -188,22 +223,43 @@ pub fn senders(sealed: &[Promised]) -> Vec<Address> {
 /// The due promises in the order of an own block: what must stand at the top first, each sender's
 /// nonces rising, otherwise as sealed.
 pub fn block_order(due: &DueSet) -> Vec<Promised> {
-    let mut out: Vec<Promised> = due.due().cloned().collect();
-    // The walk only lets a sender's promises through with rising nonces, so a stable sort keeps them.
-    out.sort_by_key(|p| p.place != Place::Top);
+    ordered(due.due().collect()).into_iter().cloned().collect()
+}
+
+/// The same of any promises of a slot.
+pub fn ordered(sealed: Vec<&Promised>) -> Vec<&Promised> {
+    let mut of_sender: HashMap<Address, Vec<&Promised>> = HashMap::new();
+    for p in &sealed {
+        of_sender.entry(p.sender).or_default().push(p);
+    }
+    // Each sender's places stay its own; the highest nonce is taken for the last of them.
+    of_sender.values_mut().for_each(|all| all.sort_by_key(|p| Reverse(p.nonce)));
+    let leads = leading(sealed.iter().copied());
+    let mut out: Vec<&Promised> =
+        sealed.iter().filter_map(|p| of_sender.get_mut(&p.sender).and_then(Vec::pop)).collect();
+    out.sort_by_key(|p| !leads(p));
     out
 }
 
+/// Which promises go before all others: what must stand at the top, and its own sender's lower nonces. A
+/// sender without code may have such below the one that carries an authorization, and nothing that they run
+/// can touch their sender's account.
+pub fn leading<'a>(list: impl Iterator<Item = &'a Promised>) -> impl Fn(&Promised) -> bool {
+    let tops: HashMap<Address, u64> = list.filter(|p| p.place == Place::Top).map(|p| (p.sender, p.nonce)).collect();
+    move |p| tops.get(&p.sender).is_some_and(|top| p.nonce <= *top)
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use tandem_types::{BlsPublicKey, Slot};
 
     fn block(n: u64) -> BlockId {
         BlockId { number: n, hash: B256::with_last_byte(n as u8) }
     }
-    fn promised(seq: u64, sender: u8, nonce: u64, cost: u64) -> Promised {
+    pub(crate) fn promised(seq: u64, sender: u8, nonce: u64, cost: u64) -> Promised {
         Promised {
+            root: OnceLock::new(),
             seq,
             key: SlotKey { chain_id: 1, proposer: BlsPublicKey::default(), slot: Slot::new(9) },
             tx: Bytes::new(),
@@ -238,6 +294,15 @@ mod tests {
         let sealed = [promised(1, 1, 5, 40), promised(2, 1, 6, 40), promised(3, 2, 0, 1)];
         let set = walk(&sealed, block(8), &accounts(&[(1, 5, 80), (2, 0, 1)]), |_| None);
         assert_eq!(set.len(), 3);
+    }
+
+    #[test]
+    fn a_lower_nonce_that_was_sealed_later_goes_before_a_higher_one_in_walk_and_block() {
+        let sealed = [promised(1, 1, 6, 40), promised(2, 2, 0, 1), promised(3, 1, 5, 40)];
+        let set = walk(&sealed, block(8), &accounts(&[(1, 5, 80), (2, 0, 1)]), |_| None);
+        assert_eq!(set.items.iter().map(|(p, _)| p.seq).collect::<Vec<_>>(), [1, 2, 3], "as sealed");
+        assert_eq!(set.len(), 3);
+        assert_eq!(block_order(&set).iter().map(|p| p.seq).collect::<Vec<_>>(), [3, 2, 1]);
     }
 
     #[test]
@@ -288,9 +353,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_nonce_below_excuses_as_a_missing_predecessor() {
-        let set = walk(&[promised(1, 1, 5, 40)], block(8), &accounts(&[(1, 4, 80)]), |_| None);
-        assert_eq!(causes(&set), [Some(Cause::Predecessor)]);
+    fn a_missing_nonce_below_keeps_a_promise_and_its_successors_out_and_is_no_excuse_by_itself() {
+        let sealed = [promised(1, 1, 5, 40), promised(2, 1, 6, 40)];
+        let set = walk(&sealed, block(8), &accounts(&[(1, 4, 80)]), |_| None);
+        assert!(set.is_empty());
+        assert_eq!(causes(&set), [None, None]);
+        let behind =
+            |s: &Standing| matches!(s, Standing::Behind(e) if (e.parent, e.nonce) == (Some(block(8)), Some(4)));
+        assert!(set.items.iter().all(|(_, s)| behind(s)), "{:?}", set.items);
     }
 
     #[test]
@@ -300,5 +370,14 @@ mod tests {
         let sealed = [promised(1, 1, 5, 1), promised(2, 1, 6, 1), top];
         let set = walk(&sealed, block(8), &accounts(&[(1, 5, 9), (3, 0, 9)]), |_| None);
         assert_eq!(block_order(&set).iter().map(|p| p.seq).collect::<Vec<_>>(), [3, 1, 2]);
+    }
+
+    #[test]
+    fn what_goes_to_the_top_does_not_overtake_its_own_senders_lower_nonces() {
+        let mut authorizes = promised(3, 1, 6, 1);
+        authorizes.place = Place::Top;
+        let sealed = [promised(1, 2, 0, 1), promised(2, 1, 5, 1), authorizes, promised(4, 1, 7, 1)];
+        let set = walk(&sealed, block(8), &accounts(&[(1, 5, 9), (2, 0, 9)]), |_| None);
+        assert_eq!(block_order(&set).iter().map(|p| p.seq).collect::<Vec<_>>(), [2, 3, 1, 4]);
     }
 }

@@ -40,6 +40,9 @@ pub enum BuildError {
         /// The field.
         field: &'static str,
     },
+    /// The client executed the block as it would be offered, and refuses it.
+    #[error("the client says INVALID of the built payload")]
+    Invalid,
     /// A transaction does not decode.
     #[error("a transaction does not decode: {0}")]
     Transaction(String),
@@ -54,6 +57,9 @@ pub enum BuildError {
         "a block assembled from a simulation is offered only after the client's VALID, and no `engine` endpoint is set"
     )]
     Unchecked,
+    /// Nobody said of the block whether it is valid, and it is not worth offering without that.
+    #[error("no VALID to be had: {0}")]
+    Unconfirmed(String),
     /// The time was over.
     #[error("no time was left to build")]
     Deadline,

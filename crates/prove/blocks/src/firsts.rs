@@ -7,7 +7,9 @@
 
 use crate::error::BlocksError;
 use alloy_primitives::B256;
+use parking_lot::Mutex;
 use std::{
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -39,14 +41,31 @@ impl First {
 #[derive(Debug)]
 pub(crate) struct Firsts {
     dir: PathBuf,
+    /// The files' names, so that whoever only asks whether there is one need not wait for a disk.
+    names: Mutex<HashSet<PathBuf>>,
+    /// What no disk took, for as long as this process runs.
+    held: Mutex<HashMap<SlotKey, First>>,
     /// Held from looking until the root is durable, here or in the journal: one block at a time.
     pub turn: tokio::sync::Mutex<()>,
 }
 
 impl Firsts {
     /// In a folder that is there.
-    pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), turn: tokio::sync::Mutex::default() }
+    ///
+    /// # Errors
+    /// [`BlocksError::Io`] if the folder can not be listed.
+    pub fn open(dir: &Path) -> Result<Self, BlocksError> {
+        let failed = |source| BlocksError::Io { what: "list", path: dir.to_owned(), source };
+        let mut names = HashSet::new();
+        for entry in fs::read_dir(dir).map_err(failed)? {
+            names.extend(named(&entry.map_err(failed)?.path()).map(|(_, _, path)| path));
+        }
+        Ok(Self { dir: dir.to_owned(), names: Mutex::new(names), held: Mutex::default(), turn: Default::default() })
+    }
+
+    /// Whether one is kept for a slot, whole or not.
+    pub fn has(&self, key: &SlotKey) -> bool {
+        self.held.lock().contains_key(key) || self.names.lock().contains(&self.path(key))
     }
 
     fn path(&self, key: &SlotKey) -> PathBuf {
@@ -59,13 +78,26 @@ impl Firsts {
     /// [`BlocksError`] also for a file that a stop left half-written: which root was in it is not known,
     /// and none is published for its slot any more.
     pub fn get(&self, key: &SlotKey) -> Result<Option<First>, BlocksError> {
-        read(&self.path(key))
+        // Not held while a disk is asked: others only want to know whether there is one.
+        let held = self.held.lock().get(key).copied();
+        match held {
+            Some(held) => Ok(Some(held)),
+            // A disk that does not answer is asked only for what is there.
+            None if !self.names.lock().contains(&self.path(key)) => Ok(None),
+            None => read(&self.path(key)),
+        }
+    }
+
+    /// Holds a root that could not be kept unless there is one, and answers the one that is held. It ends with
+    /// this process: from then on only the proposer's own slashing protection knows of it.
+    pub fn hold(&self, key: &SlotKey, first: First) -> First {
+        *self.held.lock().entry(*key).or_insert(first)
     }
 
     /// Keeps a root unless there is one, and answers the one that is kept; durable when this returns.
     ///
     /// # Errors
-    /// [`BlocksError::Io`]: then nothing may be published.
+    /// [`BlocksError::Io`]: then nothing is kept, nor left half-written where that can be helped.
     pub fn keep(&self, key: &SlotKey, first: First) -> Result<First, BlocksError> {
         let path = self.path(key);
         let failed = |source| BlocksError::Io { what: "write", path: path.clone(), source };
@@ -77,8 +109,15 @@ impl Firsts {
             }
             Err(e) => return Err(failed(e)),
         };
-        file.write_all(first.write().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        File::open(&self.dir).and_then(|d| d.sync_all()).map_err(failed)?;
+        self.names.lock().insert(path.clone());
+        let written = file.write_all(first.write().as_bytes()).and_then(|()| file.sync_all());
+        if let Err(e) = written.and_then(|()| File::open(&self.dir)?.sync_all()) {
+            // A half of it would tell after a restart that some block is signed, and not which.
+            if fs::remove_file(&path).is_ok() {
+                self.names.lock().remove(&path);
+            }
+            return Err(failed(e));
+        }
         Ok(first)
     }
 
@@ -94,10 +133,12 @@ impl Firsts {
 
     /// Removes those of slots below `floor`.
     pub fn prune(&self, floor: Slot) {
+        self.held.lock().retain(|key, _| key.slot >= floor);
         let Ok(list) = fs::read_dir(&self.dir) else { return };
         for (_, slot, path) in list.flatten().filter_map(|e| named(&e.path())) {
             if slot < floor {
                 // What can not be removed now is removed later.
+                self.names.lock().remove(&path);
                 let _ = fs::remove_file(path);
             }
         }
@@ -136,21 +177,25 @@ mod tests {
     #[test]
     fn the_first_root_stays_whatever_comes_after_it_and_over_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let firsts = Firsts::new(dir.path());
+        let firsts = Firsts::open(dir.path()).unwrap();
         assert_eq!(firsts.get(&key(5)).unwrap(), None);
+        assert!(!firsts.has(&key(5)));
         assert_eq!(firsts.keep(&key(5), first(1)).unwrap(), first(1));
         assert_eq!(firsts.keep(&key(5), first(3)).unwrap(), first(1));
-        let firsts = Firsts::new(dir.path());
+        assert!(firsts.has(&key(5)));
+        let firsts = Firsts::open(dir.path()).unwrap();
+        assert!(firsts.has(&key(5)) && !firsts.has(&key(4)));
         assert_eq!(firsts.get(&key(5)).unwrap(), Some(first(1)));
         assert_eq!(firsts.all(), [(BlsPublicKey::default(), Slot::new(5), first(1))]);
         firsts.prune(Slot::new(6));
         assert_eq!(firsts.get(&key(5)).unwrap(), None);
+        assert!(!firsts.has(&key(5)));
     }
 
     #[test]
     fn a_half_written_file_holds_its_slot_closed() {
         let dir = tempfile::tempdir().unwrap();
-        let firsts = Firsts::new(dir.path());
+        let firsts = Firsts::open(dir.path()).unwrap();
         firsts.keep(&key(5), first(1)).unwrap();
         let path = firsts.path(&key(5));
         let text = fs::read_to_string(&path).unwrap();
@@ -158,5 +203,6 @@ mod tests {
         assert!(firsts.get(&key(5)).is_err());
         assert!(firsts.keep(&key(5), first(3)).is_err());
         assert!(firsts.all().is_empty());
+        assert!(Firsts::open(dir.path()).unwrap().has(&key(5)));
     }
 }

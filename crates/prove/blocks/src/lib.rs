@@ -9,10 +9,12 @@
 //!
 //! - [`desk`]: [`ProposerDesk`], what the Builder API is served from
 //! - [`gate`], [`served`]: when not to promise; registrations and the look-ahead
-//! - [`due`], [`attributes`], [`chain`]: the sealed list on a parent; what a block is built from
+//! - [`due`], [`attributes`], [`chain`], [`checked`]: the sealed list on a parent; what a block is built
+//!   from; blocks that are not taken on a node's word
 //! - [`own_block`]: order, build, checks
 //! - [`bid`], [`opening`]: relays' bids, the choice, steering; what a slot forgoes
-//! - [`store`]: what was offered, on disk before it is served; `firsts`: signed blocks, while the journal
+//! - [`limits`]: what a slot's block can hold, to which promises are held
+//! - [`store`]: what was offered, written before it is served; `firsts`: signed blocks, while the journal
 //!   is halted
 //! - [`core`]: the running machine, [`Blocks`]; it is the `Slots` port of modules, too
 //! - [`ports`], [`adapters`]: nodes and relays as they are needed here, and over `tandem-node`
@@ -21,11 +23,13 @@
 //! # Guarantees
 //! - A sealed list never shrinks, and own block, constraints, bid checks and completeness root all use it.
 //! - In a slot with due promises no bid is served that does not keep them, whatever it pays.
-//! - No header leaves before its offer (and an own block's payload) is on disk; nothing is published
-//!   before its root is durable as the first that our proposer signed for the slot: in the journal, or
-//!   beside it while that is halted.
-//! - A header of an own block is offered only where the execution client built the block by itself, or
-//!   answered VALID to it.
+//! - No header leaves before its offer is written: an own block's, with its payload, is synced by then; a
+//!   relay's, and the mark that a header was served, outlast a kill, and are synced behind the answer.
+//!   Nothing is published before its root is durable as the first that our proposer signed for the slot:
+//!   in the journal, or beside it while that is halted.
+//! - A header of an own block is offered only where the execution client answered VALID to it. Where it
+//!   built the block by itself there are two exceptions (ADR 0008): no engine endpoint is configured; or that
+//!   is silent, promises are due and nothing else keeps them, which is told as `own-block-unconfirmed`.
 //! - A restart between any two steps goes on from the journal and the stored offers.
 //!
 //! # When all promising stops
@@ -41,9 +45,11 @@
 //!   client's own.
 
 pub mod adapters;
+mod agreement;
 pub mod attributes;
 pub mod bid;
 pub mod chain;
+pub mod checked;
 pub mod config;
 pub mod core;
 pub mod desk;
@@ -51,6 +57,8 @@ pub mod due;
 pub mod error;
 mod firsts;
 pub mod gate;
+pub mod limits;
+mod listening;
 pub mod opening;
 pub mod own_block;
 pub mod ports;
@@ -59,6 +67,6 @@ pub mod status;
 pub mod store;
 
 pub use config::Config;
-pub use core::{Blocks, Deps, FateEvent};
+pub use core::{Blocks, Deps, FateEvent, Holds};
 pub use desk::{Complaint, DeskStatus, EncodedBid, HeaderAnswer, NoBid, ProposerDesk, SubmitAnswer, SubmitVersion};
 pub use error::{BlocksError, BuildError};

@@ -37,7 +37,7 @@ impl Claims {
     /// Of a slot's bids.
     pub fn of(candidates: &[Candidate], refused: &[Refused]) -> Self {
         let good = candidates.iter().filter_map(|c| match c {
-            Candidate::Relay { name, bid } => Some((name.clone(), bid.message.value)),
+            Candidate::Relay { name, bid, .. } => Some((name.clone(), bid.message.value)),
             Candidate::Own(_) => None,
         });
         let refused = refused.iter().filter(|r| r.is_forgone()).map(|r| (r.name.clone(), r.value));

@@ -3,7 +3,7 @@
 //!
 //! Every call has its own deadline inside; callers add the slot's.
 
-use crate::{due::AccountView, gate::NodeHealth};
+use crate::{chain::ChainBlock, due::AccountView, gate::NodeHealth};
 use alloy_primitives::{Address, B256};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,6 +26,15 @@ impl Accounts for tandem_state::ChainState {
         let a = Self::account_at(self, at, address).await.map_err(|e| e.to_string())?;
         Ok(AccountView { nonce: a.nonce, balance: a.balance, has_code: a.has_code, code_hash: a.code_hash })
     }
+}
+
+/// Reads blocks that are what they say: the fates of promises are settled by them.
+#[async_trait]
+pub trait BlockReader: Send + Sync {
+    /// A block by its hash; `Ok(None)` where the node does not know it.
+    async fn block(&self, hash: B256) -> Result<Option<ChainBlock>, String>;
+    /// The node's newest block.
+    async fn head(&self) -> Result<Option<ChainBlock>, String>;
 }
 
 /// One proposer duty of the look-ahead.

@@ -9,7 +9,7 @@ use std::{
 };
 use tandem_beacon::{SignedValidatorRegistration, ValidatorRegistration};
 use tandem_crypto::{bls, domains};
-use tandem_types::{BlsPublicKey, Epoch, Slot};
+use tandem_types::{BlsPublicKey, Epoch, Slot, ValidatorIndex};
 
 const FILE: &str = "registrations.json";
 /// Seconds that a registration's timestamp may lie ahead (builder-specs: `MAX_REGISTRATION_LOOKAHEAD`).
@@ -119,16 +119,38 @@ pub fn verify(
 #[derive(Clone, Debug, Default)]
 pub struct LookAhead {
     by_slot: BTreeMap<Slot, ProposerDuty>,
+    /// Our own validators' places in the registry, once a duty told them: they never change.
+    places: HashMap<BlsPublicKey, ValidatorIndex>,
 }
 
 /// Epochs of duties that are kept behind the running one: fates are judged up to finality.
 const KEEP_EPOCHS: u64 = 4;
 
 impl LookAhead {
-    /// Takes an epoch's duties in, whole: what was known of the epoch before is dropped.
+    /// Takes an epoch's duties in, whole: what was known of the epoch before is dropped. An empty list is
+    /// no node's right answer, and changes nothing.
     pub fn put(&mut self, epoch: Epoch, duties: &[ProposerDuty]) {
+        let of_epoch = |d: &&ProposerDuty| d.slot.epoch() == epoch;
+        if !duties.iter().any(|d| of_epoch(&d)) {
+            return;
+        }
         self.by_slot.retain(|s, _| s.epoch() != epoch && s.epoch().saturating_add(KEEP_EPOCHS) >= epoch);
-        self.by_slot.extend(duties.iter().filter(|d| d.slot.epoch() == epoch).map(|d| (d.slot, *d)));
+        self.by_slot.extend(duties.iter().filter(of_epoch).map(|d| (d.slot, *d)));
+    }
+    /// Remembers the place of one of our own validators, also for slots that are another's later.
+    pub fn learn(&mut self, own: &ProposerDuty) {
+        self.places.insert(own.pubkey, own.index);
+    }
+    /// Whether a place in the registry can be that of one of our own validators: it is known to be, or
+    /// nobody's that is known.
+    pub fn may_propose(&self, own: &BlsPublicKey, place: ValidatorIndex) -> bool {
+        match self.places.get(own) {
+            Some(known) => *known == place,
+            None => {
+                let others = self.by_slot.values().map(|d| (&d.pubkey, &d.index)).chain(&self.places);
+                !others.into_iter().any(|(key, index)| *index == place && key != own)
+            }
+        }
     }
     /// A slot's proposer.
     pub fn get(&self, slot: Slot) -> Option<ProposerDuty> {
@@ -147,7 +169,6 @@ impl LookAhead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tandem_types::ValidatorIndex;
 
     fn registration(timestamp: u64) -> ValidatorRegistration {
         ValidatorRegistration { timestamp, gas_limit: timestamp, ..Default::default() }
@@ -194,5 +215,22 @@ mod tests {
         assert!(l.get(Slot::new(32)).is_none() && l.get(Slot::new(99)).is_none());
         assert_eq!(l.from(Slot::new(0)).count(), 1);
         assert!(l.has(Epoch::new(1)) && !l.has(Epoch::new(2)) && !l.has(Epoch::new(0)));
+        for nothing in [&[][..], &[duty(99)]] {
+            l.put(Epoch::new(1), nothing);
+            assert!(l.get(Slot::new(33)).is_some(), "a list without duties of the epoch changes nothing");
+        }
+    }
+
+    #[test]
+    fn a_validators_place_is_the_known_one_or_one_that_nobody_else_is_known_to_have() {
+        let key = |n| BlsPublicKey::new([n; 48]);
+        let duty =
+            |slot, n, index| ProposerDuty { slot: Slot::new(slot), pubkey: key(n), index: ValidatorIndex::new(index) };
+        let mut l = LookAhead::default();
+        l.put(Epoch::new(1), &[duty(33, 2, 5)]);
+        let may = |l: &LookAhead, index| l.may_propose(&key(1), ValidatorIndex::new(index));
+        assert!(may(&l, 6) && !may(&l, 5), "5 is another's");
+        l.learn(&duty(34, 1, 7));
+        assert!(may(&l, 7) && !may(&l, 6));
     }
 }

@@ -121,6 +121,11 @@ pub struct LimitsConfig {
 }
 
 impl ModuleConfig {
+    /// Which built-in module it is.
+    pub(crate) fn factory_of(&self, module: &ModuleId) -> String {
+        if self.factory.is_empty() { module.to_string() } else { self.factory.clone() }
+    }
+
     /// The limits in force: the lowest of what the manifest asks, the host allows any module and the
     /// operator allows this one.
     pub fn limits(&self, asked: &Limits, host: &Maxima) -> Limits {
@@ -140,39 +145,37 @@ impl HostConfig {
     /// Checks that the numbers make sense.
     ///
     /// # Errors
-    /// A sentence that names the key.
+    /// The first of [`Self::faults`].
     pub fn validate(&self) -> Result<(), String> {
-        if self.ban_after == 0 {
-            return Err("ban_after must be at least 1".into());
-        }
-        if self.backoff_ms == 0 || self.backoff_max_ms < self.backoff_ms {
-            return Err("backoff_ms must be at least 1 and at most backoff_max_ms".into());
-        }
-        if self.start_ms == 0 || self.sync_ms == 0 {
-            return Err("start_ms and sync_ms must be at least 1".into());
-        }
-        if !(1..=4_096).contains(&self.batch) {
-            return Err("batch must be 1 to 4,096".into());
-        }
-        if self.cache_bytes < 64 << 10 {
-            return Err("cache_bytes must be at least 64 KiB".into());
-        }
+        self.faults().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Everything that does not make sense: sentences that begin with the key.
+    pub fn faults(&self) -> Vec<String> {
         let m = &self.limits;
-        if m.event_ms == 0 || m.request_ms == 0 || m.concurrent_requests == 0 || m.store_bytes == 0 {
-            return Err("limits: event_ms, request_ms, concurrent_requests and store_bytes must be at least 1".into());
-        }
-        if m.event_ms > LONGEST_MS || m.request_ms > LONGEST_MS {
-            return Err(format!(
-                "limits: event_ms and request_ms must be at most {LONGEST_MS}, or a hang is never seen"
-            ));
-        }
-        if let Some((id, _)) = self.modules.iter().find(|(_, m)| !m.config.is_object()) {
-            return Err(format!("modules.{id}.config must be a table"));
+        let is_time = |ms: u64| (1..=LONGEST_MS).contains(&ms);
+        let checks = [
+            ("ban_after", self.ban_after > 0, "must be at least 1"),
+            ("backoff_ms", self.backoff_ms > 0, "must be at least 1"),
+            ("backoff_max_ms", self.backoff_max_ms >= self.backoff_ms, "must be at least 1 and at least backoff_ms"),
+            ("start_ms", self.start_ms > 0, "must be at least 1"),
+            ("sync_ms", self.sync_ms > 0, "must be at least 1"),
+            ("batch", (1..=4_096).contains(&self.batch), "must be 1 to 4,096"),
+            ("cache_bytes", self.cache_bytes >= 64 << 10, "must be at least 64 KiB"),
+            ("limits.event_ms", is_time(m.event_ms), "must be 1 to 300,000, or a hang is never seen"),
+            ("limits.request_ms", is_time(m.request_ms), "must be 1 to 300,000, or a hang is never seen"),
+            ("limits.concurrent_requests", m.concurrent_requests > 0, "must be at least 1"),
+            ("limits.store_bytes", m.store_bytes > 0, "must be at least 1"),
+        ];
+        let wrong = checks.into_iter().filter(|(_, holds, _)| !holds);
+        let mut faults: Vec<String> = wrong.map(|(key, _, why)| format!("{key} {why}")).collect();
+        for (id, _) in self.modules.iter().filter(|(_, m)| !m.config.is_object()) {
+            faults.push(format!("modules.{id}.config must be a table"));
         }
         if self.modules.contains_key(&ModuleId::house()) {
-            return Err("modules: no module can have the house's name".into());
+            faults.push(format!("modules.{} must have another name: this one is the house's", ModuleId::house()));
         }
-        Ok(())
+        faults
     }
 }
 
@@ -197,5 +200,17 @@ mod tests {
         let with = |event_ms| HostConfig { limits: Maxima { event_ms, ..Default::default() }, ..Default::default() };
         assert!(with(0).validate().is_err() && with(u64::MAX).validate().is_err());
         with(LONGEST_MS).validate().unwrap();
+    }
+
+    #[test]
+    fn everything_that_makes_no_sense_is_named_at_once_and_by_its_key() {
+        let mut config = HostConfig { ban_after: 0, batch: 0, backoff_max_ms: 0, ..Default::default() };
+        config.limits.store_bytes = 0;
+        let module = ModuleConfig { config: serde_json::Value::Null, ..Default::default() };
+        config.modules = [("a".parse().unwrap(), module)].into();
+        let faults = config.faults();
+        let keys: Vec<&str> = faults.iter().map(|f| f.split(' ').next().unwrap()).collect();
+        assert_eq!(keys, ["ban_after", "backoff_max_ms", "batch", "limits.store_bytes", "modules.a.config"]);
+        assert_eq!(config.validate().unwrap_err(), faults[0]);
     }
 }

@@ -1,7 +1,7 @@
-//! The ports as one instance of a module sees them: each checks the permission, the rate, and that
-//! the instance has not been abandoned.
+//! The ports as one instance of a module sees them: each checks the permission, the rate or the share,
+//! and that the instance has not been abandoned.
 
-use crate::{channels::Channels, config::ModuleConfig, health::Counters, inputs::Grant};
+use crate::{channels::Channels, config::ModuleConfig, health::Counters, inputs::Grant, state_port::is_costly};
 use alloy_primitives::{Address, B256, U256};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -18,7 +18,10 @@ use tandem_module::{
     State, TxReport,
 };
 use tandem_types::{BlockId, Body, Draft, Fate, Signed, Slot, SlotKey};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, SemaphorePermit},
+};
 
 /// More than all wei there will be. A larger charge could make a sum of the books overflow, and with it
 /// everybody's books.
@@ -26,6 +29,8 @@ const MOST_WEI: U256 = U256::from_limbs([u64::MAX, u64::MAX, 0, 0]);
 
 /// Account reads that a module may have under way for each request that it may.
 const READS: usize = 2;
+/// Blob transactions that a module may have checked or waiting at once: some hundred milliseconds of work.
+const CHECKS: usize = 16;
 
 /// What all gates of one instance share.
 pub(crate) struct Pass {
@@ -38,6 +43,20 @@ pub(crate) struct Pass {
     pub publishes: Bucket,
     /// Account reads under way: the reader's queue is everybody's.
     pub reads: Semaphore,
+    /// Checks of blob transactions that are under way or wait.
+    pub checks: Arc<Semaphore>,
+    /// Only one of them stands in everybody's queue, so that others' come in between.
+    pub turn: Semaphore,
+    /// Calls that wait for the house: for its node, its disk, its turn at a check.
+    waiting: AtomicU64,
+}
+
+/// A call that waits for the house.
+struct Waits<'a>(&'a AtomicU64);
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        Counters::sub(self.0);
+    }
 }
 
 impl Pass {
@@ -50,7 +69,20 @@ impl Pass {
             charges: Bucket::new(config.commits_per_second),
             publishes: Bucket::new(config.publishes_per_second),
             reads: Semaphore::new(READS * limits.concurrent_requests as usize),
+            checks: Arc::new(Semaphore::new(CHECKS)),
+            turn: Semaphore::new(1),
+            waiting: AtomicU64::new(0),
         }
+    }
+    /// Waits for what the house does, and lets it be seen.
+    async fn house<T>(&self, work: impl Future<Output = T>) -> T {
+        Counters::add(&self.waiting);
+        let _waits = Waits(&self.waiting);
+        work.await
+    }
+    /// Whether the instance waits for the house somewhere: what it does not answer then is not its fault.
+    pub(crate) fn waits_for_the_house(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
     }
     fn read(&self) -> Result<SemaphorePermit<'_>, Refusal> {
         self.allow(&Permission::State)?;
@@ -108,32 +140,46 @@ impl Bucket {
     }
 }
 
-pub(crate) struct StateGate(pub Arc<Pass>, pub Arc<dyn State>);
+/// With the house's own threads.
+pub(crate) struct StateGate(pub Arc<Pass>, pub Arc<dyn State>, pub Handle);
 
 #[async_trait]
 impl State for StateGate {
     async fn headers(&self) -> Result<Vec<HeaderInfo>, Refusal> {
         self.0.allow(&Permission::State)?;
-        self.1.headers().await
+        self.0.house(self.1.headers()).await
     }
     async fn account(&self, address: Address) -> Result<Account, Refusal> {
         let _place = self.0.read()?;
-        self.1.account(address).await
+        self.0.house(self.1.account(address)).await
     }
     async fn code_hash(&self, address: Address) -> Result<B256, Refusal> {
         let _place = self.0.read()?;
-        self.1.code_hash(address).await
+        self.0.house(self.1.code_hash(address)).await
     }
     async fn check(&self, raw: alloy_primitives::Bytes, timestamp: u64) -> Result<TxReport, Refusal> {
         self.0.allow(&Permission::State)?;
-        self.1.check(raw, timestamp).await
+        if !is_costly(&raw) {
+            return self.0.house(self.1.check(raw, timestamp)).await;
+        }
+        let busy = |_| Refusal::new("busy", "the module has as many blob transactions checked as it may; try again");
+        let place = self.0.checks.clone().try_acquire_owned().map_err(busy)?;
+        let (pass, state) = (self.0.clone(), self.1.clone());
+        // On the house's threads: a module that hangs while its check's turn comes would keep everybody's.
+        let check = self.2.spawn(async move {
+            let _place = place;
+            let _turn = pass.turn.acquire().await;
+            pass.alive()?;
+            state.check(raw, timestamp).await
+        });
+        self.0.house(check).await.unwrap_or_else(|_| Err(Refusal::new("internal", "the check did not end")))
     }
     fn blob_params(&self, timestamp: u64) -> BlobParams {
         self.1.blob_params(timestamp)
     }
     async fn included(&self, tx_hash: B256) -> Option<BlockId> {
         self.0.allow(&Permission::State).ok()?;
-        self.1.included(tx_hash).await
+        self.0.house(self.1.included(tx_hash)).await
     }
 }
 
@@ -158,7 +204,7 @@ impl Commit for CommitGate {
                 "the module makes more commitments a second than it may; try again",
             ));
         }
-        self.1.commit(draft).await
+        self.0.house(self.1.commit(draft)).await
     }
 }
 
@@ -169,6 +215,9 @@ impl Slots for SlotsGate {
     fn open(&self) -> Vec<ServedSlot> {
         if self.0.allow(&Permission::Inclusion).is_ok() { self.1.open() } else { Vec::new() }
     }
+    fn open_slot(&self, slot: Slot) -> Option<ServedSlot> {
+        self.0.allow(&Permission::Inclusion).ok().and_then(|()| self.1.open_slot(slot))
+    }
     fn why_closed(&self, slot: Option<Slot>) -> Refusal {
         self.0.allow(&Permission::Inclusion).err().unwrap_or_else(|| self.1.why_closed(slot))
     }
@@ -177,19 +226,19 @@ impl Slots for SlotsGate {
     }
     async fn promise(&self, tx_hash: B256, slot: Option<Slot>) -> Result<Option<Signed>, Refusal> {
         self.0.allow(&Permission::Inclusion)?;
-        self.1.promise(tx_hash, slot).await
+        self.0.house(self.1.promise(tx_hash, slot)).await
     }
     async fn promise_by_request(&self, request_hash: B256) -> Result<Option<Signed>, Refusal> {
         self.0.allow(&Permission::Inclusion)?;
-        self.1.promise_by_request(request_hash).await
+        self.0.house(self.1.promise_by_request(request_hash)).await
     }
     async fn delegation(&self, key: &SlotKey) -> Result<Option<Signed>, Refusal> {
         self.0.allow(&Permission::Inclusion)?;
-        self.1.delegation(key).await
+        self.0.house(self.1.delegation(key)).await
     }
     async fn completeness(&self, key: &SlotKey) -> Result<Option<Signed>, Refusal> {
         self.0.allow(&Permission::Inclusion)?;
-        self.1.completeness(key).await
+        self.0.house(self.1.completeness(key)).await
     }
     fn fate(&self, seq: u64) -> Option<(Fate, bool)> {
         self.0.allow(&Permission::Inclusion).ok()?;
@@ -204,7 +253,8 @@ impl Meter for MeterGate {
         if self.0.alive().is_err() {
             return;
         }
-        // The journal has every price, and the next replay of it books what is missing.
+        // What counts is the price in the journal: whoever keeps the books looks there, and the next
+        // replay of it books what is missing here.
         if wei <= MOST_WEI && self.0.charges.take() {
             self.1.charged(seq, wei);
         } else {
@@ -234,87 +284,4 @@ impl Publish for PublishGate {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures::FutureExt;
-    use std::time::Duration;
-    use tandem_types::ModuleId;
-
-    fn pass(per_second: u32, permissions: &[Permission]) -> Arc<Pass> {
-        let permissions = permissions.iter().cloned().collect();
-        let grant = Grant { module: ModuleId::house(), permissions, signing_id: B256::ZERO };
-        let config = ModuleConfig { commits_per_second: per_second, ..Default::default() };
-        let limits = Limits { concurrent_requests: 3, ..Limits::default() };
-        Arc::new(Pass::new(grant, Arc::default(), &config, &limits))
-    }
-
-    /// A node that does not answer.
-    struct Silent;
-    #[async_trait]
-    impl State for Silent {
-        async fn headers(&self) -> Result<Vec<HeaderInfo>, Refusal> {
-            std::future::pending().await
-        }
-        async fn account(&self, _: Address) -> Result<Account, Refusal> {
-            std::future::pending().await
-        }
-        async fn check(&self, _: alloy_primitives::Bytes, _: u64) -> Result<TxReport, Refusal> {
-            std::future::pending().await
-        }
-        fn blob_params(&self, _: u64) -> BlobParams {
-            BlobParams::default()
-        }
-        async fn included(&self, _: B256) -> Option<BlockId> {
-            None
-        }
-    }
-
-    #[test]
-    fn a_module_has_no_more_reads_under_way_than_it_may_and_gets_places_back() {
-        let gate = StateGate(pass(1, &[Permission::State]), Arc::new(Silent));
-        let mut reads: Vec<_> = (0..6).map(|_| gate.account(Address::ZERO)).collect();
-        assert!(reads.iter_mut().all(|r| r.as_mut().now_or_never().is_none()));
-        let refused = gate.account(Address::ZERO).now_or_never().unwrap().unwrap_err();
-        assert_eq!(refused.code, "busy");
-        drop(reads);
-        assert!(gate.account(Address::ZERO).now_or_never().is_none());
-        let forbidden = StateGate(pass(1, &[]), Arc::new(Silent)).account(Address::ZERO).now_or_never();
-        assert_eq!(forbidden.unwrap().unwrap_err().code, "not-permitted");
-    }
-
-    #[derive(Default)]
-    struct Books(Mutex<Vec<(u64, U256)>>);
-    impl Meter for Books {
-        fn charged(&self, seq: u64, wei: U256) {
-            self.0.lock().push((seq, wei));
-        }
-        fn count(&self, _: &str, n: u64) {
-            self.0.lock().push((n, U256::ZERO));
-        }
-    }
-
-    #[test]
-    fn charges_beyond_reason_or_rate_and_those_of_a_life_that_is_over_are_not_booked() {
-        let pass = pass(2, &[]);
-        let books = Arc::new(Books::default());
-        let gate = MeterGate(pass.clone(), books.clone());
-        gate.charged(1, U256::MAX);
-        gate.charged(2, MOST_WEI);
-        gate.charged(3, U256::ONE);
-        gate.charged(4, U256::ONE);
-        assert_eq!(*books.0.lock(), [(2, MOST_WEI), (3, U256::ONE)]);
-        assert_eq!(crate::health::read(&pass.counters.over_rate), 2);
-        pass.end();
-        gate.charged(5, U256::ONE);
-        gate.count("x", 6);
-        assert_eq!(books.0.lock().len(), 2);
-    }
-
-    #[test]
-    fn a_bucket_gives_its_rate_and_no_more() {
-        let b = Bucket::new(10);
-        let start = b.level.lock().1;
-        let taken = |ms| (0..100).filter(|_| b.take_at(start + Duration::from_millis(ms))).count();
-        assert_eq!((taken(0), taken(500), taken(10_000)), (10, 5, 10));
-    }
-}
+mod tests;

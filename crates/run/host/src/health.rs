@@ -1,5 +1,6 @@
 //! What a module did and what was borne from it, as plain numbers for pages and metrics.
 
+use crate::config::ModuleConfig;
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -7,6 +8,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
+use tandem_module::Permission;
 use tandem_types::{BlockId, ModuleId};
 
 /// Longer requests count as this long: ten minutes.
@@ -23,6 +25,9 @@ pub enum Phase {
     Running,
     /// It failed, and starts again after a pause.
     BackOff,
+    /// Its store can not be opened, read or written, which is no fault of the module's: it starts again after a
+    /// pause, as often as it takes, and this is over with the first sync.
+    StoreFailed,
     /// It failed too often. A reload lifts it.
     Banned,
     /// The operator switched it off.
@@ -42,6 +47,8 @@ pub struct ModuleHealth {
     pub methods: Vec<String>,
     /// Where it is in its life.
     pub phase: Phase,
+    /// Whether it may promise inclusion: by its grant, and by its manifest once it was asked for that.
+    pub promises: bool,
     /// Its strikes that are not forgiven.
     pub strikes: u32,
     /// Events handled.
@@ -50,7 +57,8 @@ pub struct ModuleHealth {
     pub faults: u64,
     /// Panics.
     pub panics: u64,
-    /// Times that it did not give its thread back.
+    /// Times that it did not give its thread back, did not finish an event, or answered none of several
+    /// requests in a row.
     pub hangs: u64,
     /// Starts after the first.
     pub restarts: u64,
@@ -88,6 +96,46 @@ pub struct ModuleHealth {
     pub journal_cursor: u64,
     /// Its last failure.
     pub last_error: Option<String>,
+    /// Unix milliseconds since which its store fails, while it does.
+    pub store_failed_ms: Option<u64>,
+}
+
+impl ModuleHealth {
+    /// What counters say of a module that does not run.
+    pub(crate) fn counted(module: &ModuleId, config: &ModuleConfig, c: &Counters) -> Self {
+        Self {
+            module: module.clone(),
+            factory: config.factory_of(module),
+            version: String::new(),
+            methods: Vec::new(),
+            phase: Phase::Stopped,
+            promises: config.grant.contains(&Permission::Inclusion),
+            strikes: u32::try_from(read(&c.strikes)).unwrap_or(u32::MAX),
+            events: read(&c.events),
+            faults: read(&c.faults),
+            panics: read(&c.panics),
+            hangs: read(&c.hangs),
+            restarts: read(&c.starts).saturating_sub(1),
+            stuck_threads: read(&c.stuck_threads),
+            requests: read(&c.requests),
+            in_flight: read(&c.in_flight),
+            refused: read(&c.refused),
+            turned_away: read(&c.turned_away),
+            late: read(&c.late),
+            missed_moments: read(&c.missed_moments),
+            over_rate: read(&c.over_rate),
+            dropped_publishes: read(&c.dropped_publishes),
+            outbox: read(&c.outbox),
+            busy_ms: read(&c.busy_us) / 1_000,
+            p50_us: c.latency.at(0.5),
+            p99_us: c.latency.at(0.99),
+            store_bytes: 0,
+            feed_cursor: None,
+            journal_cursor: 0,
+            last_error: c.last_error.lock().clone(),
+            store_failed_ms: None,
+        }
+    }
 }
 
 /// Counters that live as long as the module's name is configured.

@@ -104,6 +104,9 @@ pub trait Records: Send + Sync + 'static {
     async fn after(&self, module: &ModuleId, after: u64, limit: usize) -> Result<Page<RecordEntry>, SourceError>;
     /// Changes when records were added.
     fn changed(&self) -> watch::Receiver<u64>;
+    /// A module has everything up to this number in its store, for good: what lies above must not be
+    /// forgotten. `None` if it reads no more.
+    fn read(&self, module: &ModuleId, upto: Option<u64>);
 }
 
 /// What passes, and is not told again.

@@ -46,6 +46,9 @@ pub trait Instance: Send + Sync + 'static {
     async fn request(&self, request: Request) -> Result<Reply, Stop>;
     /// How many events it has finished since it started: shows that a long batch moves.
     fn progress(&self) -> u64;
+    /// How many requests in a row came to the limit without an answer, while nothing of the instance waited
+    /// for the house. An answer to any request, a refusal too, begins anew.
+    fn unanswered(&self) -> u32;
     /// Milliseconds since it was last seen to be alive: for a thread, to be given back.
     fn silent_ms(&self) -> u64;
     /// Leaves it alone: its ports are dead, and whatever it still does goes nowhere.

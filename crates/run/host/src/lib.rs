@@ -2,6 +2,7 @@
 //!
 //! - [`Host`]: enables, disables and reloads modules ([`Host::apply`]), routes requests
 //!   ([`Host::request`]), shows their health
+//! - [`Registry`]: the built-in modules, and what is wrong with a configuration of them
 //! - [`inputs`]: what the floors around feed it: blocks and journal records as logs that each module
 //!   reads at its own pace, and moments that pass
 //! - [`Kind`] and [`Instance`]: what starts a module, and one that runs; [`native`] is the kind that is here
@@ -13,9 +14,12 @@
 //!   some, and its cursors, are one transaction; drafts and publications leave after it.
 //! - A draft stays in the outbox until its outcome, a refusal too, was handled. It is driven again
 //!   after a crash, so the same draft may reach the door twice: the door answers it the same way.
-//! - A panic is caught at the boundary of the call. A module that does not give its thread back is
+//! - A panic is caught at the boundary of the call. A module that does not give its thread back, does not
+//!   finish an event, or answers none of eight requests in a row though nothing of it waits for the house is
 //!   abandoned: its thread is left behind, its ports are dead, a new instance starts after a back-off.
 //!   After the third strike within the time of forgiveness it is banned until it is reloaded.
+//! - A store that fails, as on a full disk, is no strike: the module starts again after a back-off, as often as it
+//!   takes, and goes on from what is on the disk.
 //! - A final fate is told once the module is there again, however long that takes within the time for
 //!   which the journal remembers it.
 //! - A change of the configuration is made whole, whether or not whoever asked for it waits.
@@ -36,17 +40,20 @@ mod host;
 pub mod inputs;
 pub mod instance;
 pub mod native;
+mod places;
+mod registry;
 pub mod state_port;
 pub mod store;
 pub mod tx;
 mod unit;
 
-pub use channels::Channels;
+pub use channels::{Channels, Published};
 pub use config::{HostConfig, LimitsConfig, Maxima, ModuleConfig};
 pub use health::{ModuleHealth, Phase};
-pub use host::{Host, HostError, Ports, Registry};
+pub use host::{Host, HostError, Ports};
 pub use inputs::{
     BlockEntry, BlockEvent, Blocks, Doors, Grant, Moment, Page, RecordEntry, RecordEvent, Records, Ring, SourceError,
 };
 pub use instance::{Instance, Kind, Life, Stop};
+pub use registry::Registry;
 pub use state_port::StatePort;

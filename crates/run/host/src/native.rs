@@ -16,15 +16,15 @@ use std::{
     any::Any,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     task::{self, Poll},
     time::{Duration, Instant},
 };
-use tandem_module::{Context, Delivery, Limits, Manifest, Module, ModuleTx, Reply, Request};
+use tandem_module::{Context, Delivery, Limits, Manifest, Module, ModuleTx, Refusal, Reply, Request};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Makes a module from its configuration (JSON text), or says what is wrong with that.
@@ -79,6 +79,8 @@ struct Pulse {
     /// Milliseconds after `born` at which the thread was last seen.
     seen: AtomicU64,
     events: AtomicU64,
+    /// Requests in a row that came to their limit.
+    unanswered: AtomicU32,
     /// [`RUNNING`], [`LEFT`] or [`ENDED`].
     thread: AtomicU8,
     pass: Arc<Pass>,
@@ -164,6 +166,7 @@ impl Native {
             born: Instant::now(),
             seen: AtomicU64::new(0),
             events: AtomicU64::new(0),
+            unanswered: AtomicU32::new(0),
             thread: AtomicU8::new(RUNNING),
             pass,
             quit: Notify::new(),
@@ -228,17 +231,35 @@ async fn serve(
             Job::Request(request, reply, place) => {
                 let limit = Duration::from_millis(limits.request_ms);
                 drop(tokio::spawn(async move {
-                    let answer = caught(&pulse, module.request(&context, request));
-                    let answer = match tokio::time::timeout(limit, answer).await {
-                        Ok(Ok(answer)) => answer.map_err(Stop::Refused),
-                        Ok(Err(panic)) => Err(Stop::Panic(panic)),
-                        Err(_) => Err(Stop::Late),
-                    };
+                    let answer = ask(&pulse, limit, module.request(&context, request)).await;
                     // Before the answer: who has it may ask the next at once.
                     drop(place);
                     let _ = reply.send(answer);
                 }));
             }
+        }
+    }
+}
+
+/// One request's answer within its limit, counted as answered or not.
+async fn ask(
+    pulse: &Pulse,
+    limit: Duration,
+    request: impl Future<Output = Result<Reply, Refusal>>,
+) -> Result<Reply, Stop> {
+    let mut call = pin!(caught(pulse, request));
+    match tokio::time::timeout(limit, call.as_mut()).await {
+        Ok(Ok(answer)) => {
+            pulse.unanswered.store(0, Ordering::Relaxed);
+            answer.map_err(Stop::Refused)
+        }
+        Ok(Err(panic)) => Err(Stop::Panic(panic)),
+        Err(_) => {
+            // Looked at while the call is not dropped yet, and with it what it waits for.
+            if !pulse.pass.waits_for_the_house() {
+                pulse.unanswered.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(Stop::Late)
         }
     }
 }
@@ -302,6 +323,9 @@ impl Instance for Native {
     }
     fn progress(&self) -> u64 {
         self.pulse.events.load(Ordering::Relaxed)
+    }
+    fn unanswered(&self) -> u32 {
+        self.pulse.unanswered.load(Ordering::Relaxed)
     }
     fn silent_ms(&self) -> u64 {
         (self.pulse.born.elapsed().as_millis() as u64).saturating_sub(self.pulse.seen.load(Ordering::Relaxed))

@@ -11,21 +11,32 @@ use tokio::sync::Semaphore;
 /// Blob transactions checked at once: their cell proofs take milliseconds of a core each, and further
 /// ones must not take the cores from everything else.
 const BLOB_CHECKS: usize = 1;
-/// Blob checks that may wait.
-const BLOB_QUEUE: usize = 16;
 
-/// Gives modules what the operator's node says.
+/// Bytes of a transaction with authorizations (EIP-7702) up to which its check is no more work than another's:
+/// each takes some hundred bytes, and a signature to be recovered from.
+const FEW_AUTHORIZATIONS: usize = 1_024;
+
+/// Whether a check of it costs so much that each module has a share of them only, and not the module's own
+/// thread: it is a blob transaction, or has many authorizations.
+pub(crate) fn is_costly(raw: &[u8]) -> bool {
+    match raw.first() {
+        Some(3) => true,
+        Some(4) => raw.len() > FEW_AUTHORIZATIONS,
+        _ => false,
+    }
+}
+
+/// Gives modules what the operator's node says. How many blob transactions may wait to be checked is
+/// bounded at each module's gate.
 pub struct StatePort {
     chain: Arc<ChainState>,
     blob_checks: Arc<Semaphore>,
-    blob_queue: Arc<Semaphore>,
 }
 
 impl StatePort {
     /// A port over a reader.
     pub fn new(chain: Arc<ChainState>) -> Self {
-        let (blob_checks, blob_queue) = (Arc::new(Semaphore::new(BLOB_CHECKS)), Arc::new(Semaphore::new(BLOB_QUEUE)));
-        Self { chain, blob_checks, blob_queue }
+        Self { chain, blob_checks: Arc::new(Semaphore::new(BLOB_CHECKS)) }
     }
 }
 
@@ -80,10 +91,7 @@ impl State for StatePort {
     }
     async fn check(&self, raw: alloy_primitives::Bytes, timestamp: u64) -> Result<TxReport, Refusal> {
         let bad = |e: tandem_state::CheckError| Refusal::new(e.code(), e.to_string());
-        let report = if raw.first() == Some(&3) {
-            let Ok(_queued) = self.blob_queue.try_acquire() else {
-                return Err(Refusal::new("busy", "too many blob transactions are being checked; try again"));
-            };
+        let report = if is_costly(&raw) {
             let closed = |_| Refusal::new("busy", "the host is shutting down");
             let place = self.blob_checks.clone().acquire_owned().await.map_err(closed)?;
             let chain = self.chain.clone();
@@ -109,5 +117,17 @@ impl State for StatePort {
     }
     async fn included(&self, tx_hash: B256) -> Option<BlockId> {
         self.chain.included(&tx_hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blobs_and_many_authorizations_are_checked_beside_the_modules_thread_and_the_rest_on_it() {
+        let of = |kind: u8, len: usize| is_costly(&[&[kind][..], &vec![0; len - 1]].concat());
+        assert!(of(3, 200) && of(4, 100_000) && of(4, FEW_AUTHORIZATIONS + 1));
+        assert!(!of(4, 300) && !of(2, 100_000) && !of(0xf8, 100_000) && !is_costly(&[]));
     }
 }

@@ -4,16 +4,20 @@
 //! Commits are atomic. They are synced when drafts leave with them, and otherwise now and then: after
 //! a crash the file is at the last synced one, cursors included, and the events since come again.
 
+mod read;
+mod shelf;
+
+pub use shelf::{Opener, Shelf};
+
 use crate::tx::Writes;
-use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use read::Snapshot;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
+    collections::BTreeMap,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -47,9 +51,26 @@ pub enum StoreError {
     /// The step belongs to a life of the module that is over: the one after it has read the store since.
     #[error("the module was started again since; what its earlier life still wrote is not kept")]
     Over,
-    /// An earlier read failed, so nothing that builds on it is kept.
-    #[error("the module's store could not be read earlier; reload the module once the disk is well")]
+    /// It failed earlier, so nothing that builds on it is kept.
+    #[error("the module's store failed earlier; it is opened anew before the module goes on")]
     Unreadable,
+}
+
+impl StoreError {
+    /// Whether it is what the module did that failed, and not the store under it.
+    pub(crate) fn is_modules(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::Over => true,
+            Self::Database(e) => matches!(**e, redb::Error::ValueTooLarge(_)),
+            Self::Record(_) | Self::Unreadable => false,
+        }
+    }
+}
+
+impl From<redb::Error> for StoreError {
+    fn from(e: redb::Error) -> Self {
+        Self::Database(Box::new(e))
+    }
 }
 
 macro_rules! from_redb {
@@ -61,7 +82,7 @@ macro_rules! from_redb {
         }
     )* };
 }
-from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError, SetDurabilityError);
+from_redb!(TransactionError, TableError, StorageError, CommitError, SetDurabilityError);
 
 /// How far a module has come. All of it moves with the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +129,10 @@ pub struct Begun {
 
 /// One module's store.
 pub struct Store {
-    db: Database,
+    /// None while it is opened anew, and after that failed.
+    db: RwLock<Option<Database>>,
+    /// How often it was opened anew.
+    reopened: AtomicU64,
     limit: AtomicU64,
     broken: AtomicBool,
     bytes: AtomicU64,
@@ -123,57 +147,61 @@ struct Committed {
     cursors: Cursors,
 }
 
-/// The open stores of a host. A file can be open once only, and an instance that was left behind may
-/// still hold its store.
-#[derive(Default)]
-pub struct Shelf {
-    open: Mutex<HashMap<PathBuf, Weak<Store>>>,
-}
-
-impl Shelf {
-    /// The store at a path, opened if it is not open.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn take(&self, path: &Path, cache_bytes: usize, limit: u64) -> Result<Arc<Store>, StoreError> {
-        let mut open = self.open.lock();
-        if let Some(store) = open.get(path).and_then(Weak::upgrade) {
-            store.limit.store(limit, Ordering::Relaxed);
-            store.broken.store(false, Ordering::Relaxed);
-            return Ok(store);
-        }
-        let store = Arc::new(Store::open(path, cache_bytes, limit)?);
-        open.insert(path.to_owned(), Arc::downgrade(&store));
-        Ok(store)
-    }
-}
-
 impl Store {
-    /// Opens or makes the file.
+    /// Over a database that was opened.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn open(path: &Path, cache_bytes: usize, limit: u64) -> Result<Self, StoreError> {
-        let db = Database::builder().set_cache_size(cache_bytes).create(path)?;
-        let tx = db.begin_write()?;
-        let has_done;
-        let cursors: Cursors = {
-            tx.open_table(KEYS)?;
-            tx.open_table(OUTBOX)?;
-            has_done = !tx.open_table(DONE)?.is_empty()?;
-            let meta = tx.open_table(META)?;
-            let found = meta.get("cursors")?;
-            found.map(|v| serde_json::from_slice(v.value())).transpose()?.unwrap_or_default()
-        };
-        tx.commit()?;
+    pub fn over(db: Database, limit: u64) -> Result<Self, StoreError> {
+        let (cursors, has_done) = begin(&db)?;
         Ok(Self {
-            db,
+            db: RwLock::new(Some(db)),
+            reopened: AtomicU64::new(0),
             limit: AtomicU64::new(limit),
             broken: AtomicBool::new(false),
             bytes: AtomicU64::new(cursors.bytes),
             has_done: AtomicBool::new(has_done),
             committed: Mutex::new(Committed { life: 0, cursors }),
         })
+    }
+
+    /// Whether it must be opened anew before anything more is kept.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// It must be: the database takes nothing more after a failure, and what a reader was told was nothing.
+    pub(crate) fn fail(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Closes the file and opens it anew: it is at its last synced commit then, as after a crash.
+    fn reopen(&self, open: impl FnOnce() -> Result<Database, StoreError>) -> Result<(), StoreError> {
+        let mut committed = self.committed.lock();
+        let mut db = self.db.write();
+        // A file can be open once only.
+        *db = None;
+        let opened = open()?;
+        let (cursors, has_done) = begin(&opened)?;
+        *db = Some(opened);
+        // Steps of the life before build on what may be gone.
+        committed.life += 1;
+        committed.cursors = cursors;
+        self.bytes.store(cursors.bytes, Ordering::Relaxed);
+        self.has_done.store(has_done, Ordering::Relaxed);
+        self.reopened.fetch_add(1, Ordering::Relaxed);
+        self.broken.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Works on the database. If that fails, nothing is kept until it was opened anew.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let db = self.db.read();
+        let done = db.as_ref().ok_or(StoreError::Unreadable).and_then(work);
+        if done.as_ref().is_err_and(|e| !e.is_modules()) {
+            self.fail();
+        }
+        done
     }
 
     /// Begins a life of the module. Waits for a commit that is under way; one of an earlier life that
@@ -194,13 +222,15 @@ impl Store {
     }
 
     fn outbox(&self) -> Result<BTreeMap<u64, Draft>, StoreError> {
-        let table = self.db.begin_read()?.open_table(OUTBOX)?;
-        let mut out = BTreeMap::new();
-        for entry in table.range(0..)? {
-            let (id, draft) = entry?;
-            out.insert(id.value(), serde_json::from_slice(draft.value())?);
-        }
-        Ok(out)
+        self.with(|db| {
+            let table = db.begin_read()?.open_table(OUTBOX)?;
+            let mut out = BTreeMap::new();
+            for entry in table.range(0..)? {
+                let (id, draft) = entry?;
+                out.insert(id.value(), serde_json::from_slice(draft.value())?);
+            }
+            Ok(out)
+        })
     }
 
     /// Whether a journal record was delivered from the outbox.
@@ -208,7 +238,10 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub fn is_done(&self, seq: u64) -> Result<bool, StoreError> {
-        Ok(self.has_done.load(Ordering::Relaxed) && self.db.begin_read()?.open_table(DONE)?.get(seq)?.is_some())
+        if !self.has_done.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        self.with(|db| Ok(db.begin_read()?.open_table(DONE)?.get(seq)?.is_some()))
     }
 
     /// Makes one step, whole or not at all, and gives the cursors as they are then.
@@ -216,14 +249,21 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub fn commit(&self, step: &Step) -> Result<Cursors, StoreError> {
-        if self.broken.load(Ordering::Relaxed) {
+        if self.has_failed() {
             return Err(StoreError::Unreadable);
         }
         let mut committed = self.committed.lock();
         if step.life != committed.life {
             return Err(StoreError::Over);
         }
-        let mut tx = self.db.begin_write()?;
+        let cursors = self.with(|db| self.write(db, step))?;
+        self.bytes.store(cursors.bytes, Ordering::Relaxed);
+        committed.cursors = cursors;
+        Ok(cursors)
+    }
+
+    fn write(&self, db: &Database, step: &Step) -> Result<Cursors, StoreError> {
+        let mut tx = db.begin_write()?;
         // A file on the disk takes both; refused only for other kinds of storage.
         let durability = if step.sync { Durability::Immediate } else { Durability::None };
         tx.set_durability(durability)?;
@@ -250,8 +290,6 @@ impl Store {
             tx.open_table(META)?.insert("cursors", serde_json::to_vec(&cursors)?.as_slice())?;
         }
         tx.commit()?;
-        self.bytes.store(cursors.bytes, Ordering::Relaxed);
-        committed.cursors = cursors;
         Ok(cursors)
     }
 
@@ -280,117 +318,29 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub fn snapshot(self: &Arc<Self>) -> Result<Arc<dyn StoreRead>, StoreError> {
-        let table = self.db.begin_read()?.open_table(KEYS)?;
-        Ok(Arc::new(Snapshot { table, store: self.clone() }))
-    }
-
-    fn ok<T>(&self, read: Result<T, StoreError>) -> Option<T> {
-        match read {
-            Ok(v) => Some(v),
-            Err(e) => {
-                // The port has no error: so nothing is kept any more that was built on this answer.
-                self.broken.store(true, Ordering::Relaxed);
-                tracing::error!(error = %e, "a module's store can not be read");
-                None
-            }
-        }
+        self.with(|db| {
+            let table = db.begin_read()?.open_table(KEYS)?;
+            let opened = self.reopened.load(Ordering::Relaxed);
+            Ok(Arc::new(Snapshot { table, opened, store: self.clone() }) as Arc<dyn StoreRead>)
+        })
     }
 }
 
-type KeyTable = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
-
-fn get(table: &KeyTable, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-    Ok(table.get(key)?.map(|v| Bytes::copy_from_slice(v.value())))
-}
-
-fn scan(table: &KeyTable, prefix: &[u8], limit: u32) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-    let mut out = Vec::new();
-    for entry in table.range(prefix..)? {
-        let (k, v) = entry?;
-        if out.len() >= limit as usize || !k.value().starts_with(prefix) {
-            break;
-        }
-        out.push((Bytes::copy_from_slice(k.value()), Bytes::copy_from_slice(v.value())));
-    }
-    Ok(out)
-}
-
-struct Snapshot {
-    table: KeyTable,
-    store: Arc<Store>,
-}
-
-impl StoreRead for Snapshot {
-    fn get(&self, key: &[u8]) -> Option<Bytes> {
-        self.store.ok(get(&self.table, key)).flatten()
-    }
-    fn scan(&self, prefix: &[u8], limit: u32) -> Vec<(Bytes, Bytes)> {
-        self.store.ok(scan(&self.table, prefix, limit)).unwrap_or_default()
-    }
-}
-
-/// Requests read what is committed at the moment of each read.
-impl StoreRead for Store {
-    fn get(&self, key: &[u8]) -> Option<Bytes> {
-        let read = || get(&self.db.begin_read()?.open_table(KEYS)?, key);
-        self.ok(read()).flatten()
-    }
-    fn scan(&self, prefix: &[u8], limit: u32) -> Vec<(Bytes, Bytes)> {
-        let read = || scan(&self.db.begin_read()?.open_table(KEYS)?, prefix, limit);
-        self.ok(read()).unwrap_or_default()
-    }
+/// Makes the tables, and reads the cursors and whether anything is in [`DONE`].
+fn begin(db: &Database) -> Result<(Cursors, bool), StoreError> {
+    let tx = db.begin_write()?;
+    let has_done;
+    let cursors = {
+        tx.open_table(KEYS)?;
+        tx.open_table(OUTBOX)?;
+        has_done = !tx.open_table(DONE)?.is_empty()?;
+        let meta = tx.open_table(META)?;
+        let found = meta.get("cursors")?;
+        found.map(|v| serde_json::from_slice(v.value())).transpose()?.unwrap_or_default()
+    };
+    tx.commit()?;
+    Ok((cursors, has_done))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloy_primitives::B256;
-    use tandem_types::{Body, Custom, SignerRef};
-
-    fn draft(text: &str) -> Draft {
-        let body = Custom { tag: B256::ZERO, scope: None, body: text.as_bytes().to_vec().into() };
-        Draft { signer: SignerRef::Nobody, body: Body::Custom(body), attachments: Vec::new() }
-    }
-
-    fn step(life: u64, text: &str) -> Step {
-        let keys = BTreeMap::from([(Bytes::from_static(b"k"), Some(Bytes::copy_from_slice(text.as_bytes())))]);
-        let writes = Writes { keys, drafts: vec![(0, draft(text))], next_draft: 1, publishes: Vec::new() };
-        let cursors = Cursors { journal: 7, delivery: 1, next_draft: 1, ..Default::default() };
-        Step { writes, cursors, life, ..Default::default() }
-    }
-
-    #[test]
-    fn a_commit_that_an_earlier_life_left_behind_is_refused_and_changes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&dir.path().join("s"), 1 << 20, 1 << 20).unwrap());
-        let first = store.begin().unwrap();
-        // The first life ends while its commit is queued; the next one reads the cursors before it runs.
-        let second = store.begin().unwrap();
-        assert_eq!(first.cursors, second.cursors);
-        assert!(matches!(store.commit(&step(first.life, "late")), Err(StoreError::Over)));
-        assert_eq!((store.get(b"k"), store.bytes()), (None, 0));
-        let done = store.commit(&step(second.life, "in time")).unwrap();
-        assert_eq!(store.get(b"k").unwrap(), "in time");
-        let third = store.begin().unwrap();
-        assert_eq!((third.cursors, third.outbox), (done, BTreeMap::from([(0, draft("in time"))])));
-    }
-
-    #[test]
-    fn a_life_that_begins_waits_for_the_commit_that_is_under_way() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&dir.path().join("s"), 1 << 20, 1 << 20).unwrap());
-        for _ in 0..50 {
-            let life = store.begin().unwrap().life;
-            let (committing, beginning) = (store.clone(), store.clone());
-            let a = std::thread::spawn(move || committing.commit(&step(life, "x")));
-            let b = std::thread::spawn(move || beginning.begin().unwrap());
-            let (committed, begun) = (a.join().unwrap(), b.join().unwrap());
-            // Whichever came first, the new life has seen exactly what was committed.
-            match committed {
-                Ok(cursors) => assert_eq!((begun.cursors, begun.outbox.len()), (cursors, 1)),
-                Err(StoreError::Over) => assert_eq!(begun.cursors, store.begin().unwrap().cursors),
-                Err(other) => panic!("{other}"),
-            }
-        }
-    }
-}
+mod tests;

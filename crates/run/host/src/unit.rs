@@ -1,5 +1,6 @@
 //! One module under supervision: starts it, feeds it, judges it, starts it again.
 
+mod end;
 mod feeding;
 mod outbox;
 mod request;
@@ -9,7 +10,7 @@ use crate::{
     channels::Channels,
     config::{HostConfig, ModuleConfig},
     gates::{CommitGate, MeterGate, Pass, PublishGate, SlotsGate, StateGate},
-    health::{Counters, ModuleHealth, Phase, read},
+    health::{Counters, ModuleHealth, Phase},
     host::Ports,
     inputs::{Grant, Moment},
     instance::{Instance, Kind, Life},
@@ -17,25 +18,32 @@ use crate::{
 };
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use end::End;
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::BTreeSet,
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
-use tandem_module::{Context, Limits, Manifest, Need, Trigger};
+use tandem_module::{Context, Limits, Manifest, Need, Permission, Trigger};
 use tandem_types::ModuleId;
 use tokio::{
+    runtime::Handle,
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
 };
 
 /// Moments that wait for a busy module: more than a minute of slots.
 const MOMENTS: usize = 256;
+
+/// Requests in a row without an answer that are a hang. One is a slow request, and a few are what one slow
+/// thing behind them makes of callers who came together; of so many, one after the other or all at once, and
+/// none answered between, none is expected to be answered any more.
+const UNANSWERED: u32 = 8;
 
 /// How long an instance's end is waited for before the next one starts beside it.
 const LETTING_GO: Duration = Duration::from_millis(500);
@@ -66,6 +74,10 @@ impl Spec {
             Trigger::Block(needs) => needs.as_slice(),
             _ => &[],
         })
+    }
+    /// Whether it may promise or state anything, and so reads what became of it.
+    fn reads_records(&self) -> bool {
+        [Permission::Inclusion, Permission::Custom].iter().any(|p| self.grant.permissions.contains(p))
     }
     fn text(&self) -> Bytes {
         Bytes::from(self.config.config.to_string())
@@ -99,12 +111,8 @@ pub(crate) struct Unit {
     condemned: Notify,
     verdict: Mutex<Option<String>>,
     reconfigured: AtomicBool,
-}
-
-/// Why a running instance is not running any more.
-enum End {
-    Stopped,
-    Strike(String),
+    /// When its store failed, in unix milliseconds, while nothing was synced since; else zero.
+    store_failed: AtomicU64,
 }
 
 impl Unit {
@@ -115,6 +123,8 @@ impl Unit {
         counters: Arc<Counters>,
         reconfigured: bool,
     ) -> (Arc<Self>, JoinHandle<()>) {
+        // Until its store says how far it came.
+        house.ports.records.read(&spec.id, spec.reads_records().then_some(0));
         let (moments, inbox) = mpsc::channel(MOMENTS);
         let (stop, _) = watch::channel(false);
         let unit = Arc::new(Self {
@@ -130,6 +140,7 @@ impl Unit {
             condemned: Notify::new(),
             verdict: Mutex::default(),
             reconfigured: AtomicBool::new(reconfigured),
+            store_failed: AtomicU64::new(0),
         });
         let task = tokio::spawn(unit.clone().supervise(inbox));
         (unit, task)
@@ -143,6 +154,12 @@ impl Unit {
     }
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
+    }
+    /// Its supervisor has ended, in order or not, and its store is let go.
+    pub(crate) fn let_go(&self) {
+        self.set(Phase::Stopped);
+        self.instance.store(None);
+        self.store.store(None);
     }
     pub(crate) fn moment(&self, moment: &Moment) {
         let wanted = match moment {
@@ -158,9 +175,9 @@ impl Unit {
 
     async fn supervise(self: Arc<Self>, mut inbox: mpsc::Receiver<Moment>) {
         let mut stop = self.stop.subscribe();
-        let mut strikes = 0u32;
+        let (mut strikes, mut failures) = (0u32, 0u32);
         loop {
-            self.set(Phase::Starting);
+            self.alive(Phase::Starting);
             let since = Instant::now();
             let end = tokio::select! {
                 biased;
@@ -171,25 +188,62 @@ impl Unit {
                 // Bounded: one that was left behind does not let go.
                 let _ = tokio::time::timeout(LETTING_GO, instance.end()).await;
             }
-            let End::Strike(why) = end else { break };
             if since.elapsed() >= Duration::from_millis(self.house.config.forgive_ms) {
                 strikes = 0;
             }
-            strikes += 1;
+            let failed = self.store.load().as_ref().is_some_and(|s| s.has_failed());
+            let (why, phase, nth) = match end {
+                End::Stopped => break,
+                // What a module makes of reads that failed is not its fault either.
+                End::Strike(why) if !failed => {
+                    strikes += 1;
+                    tracing::warn!(module = %self.spec.id, strikes, why, "a module failed");
+                    let banned = strikes >= self.house.config.ban_after;
+                    (why, if banned { Phase::Banned } else { Phase::BackOff }, strikes)
+                }
+                End::Strike(why) | End::Store(why) => {
+                    let (now, set) = (self.house.ports.clock.now_ms().max(1), Ordering::AcqRel);
+                    let again = self.store_failed.compare_exchange(0, now, set, Ordering::Acquire).is_err();
+                    failures = if again { failures.saturating_add(1) } else { 1 };
+                    tracing::error!(module = %self.spec.id, why, "a module's store failed; it is opened again soon");
+                    self.store.load().iter().for_each(|s| s.fail());
+                    (why, Phase::StoreFailed, failures)
+                }
+            };
             self.counters.strikes.store(u64::from(strikes), Ordering::Relaxed);
-            tracing::warn!(module = %self.spec.id, strikes, why, "a module failed");
             self.counters.failed(why);
-            let banned = strikes >= self.house.config.ban_after;
-            self.set(if banned { Phase::Banned } else { Phase::BackOff });
-            let doubled = self.house.config.backoff_ms.saturating_mul(1 << (strikes - 1).min(20));
-            let pause = Duration::from_millis(doubled.min(self.house.config.backoff_max_ms));
+            self.set(phase);
             tokio::select! {
                 _ = stop.wait_for(|s| *s) => break,
-                () = tokio::time::sleep(pause), if !banned => {}
+                () = tokio::time::sleep(self.pause(nth)), if phase != Phase::Banned => {}
             }
         }
         self.set(Phase::Stopped);
         self.store.store(None);
+    }
+
+    /// How long it rests after the nth failure.
+    fn pause(&self, nth: u32) -> Duration {
+        let config = &self.house.config;
+        let doubled = config.backoff_ms.saturating_mul(1 << nth.saturating_sub(1).min(20));
+        Duration::from_millis(doubled.min(config.backoff_max_ms))
+    }
+
+    /// A phase of its life. While its store fails that is what is shown: it may run, and come to no end of it.
+    fn alive(&self, phase: Phase) {
+        self.set(if self.store_failed_ms().is_some() { Phase::StoreFailed } else { phase });
+    }
+
+    fn store_failed_ms(&self) -> Option<u64> {
+        Some(self.store_failed.load(Ordering::Acquire)).filter(|ms| *ms > 0)
+    }
+
+    /// Something of it is on the disk.
+    fn synced(&self) {
+        if self.store_failed.swap(0, Ordering::AcqRel) > 0 {
+            tracing::info!(module = %self.spec.id, "a module's store works again");
+            self.set(Phase::Running);
+        }
     }
 
     fn set(&self, phase: Phase) {
@@ -202,7 +256,7 @@ impl Unit {
         *self.verdict.lock() = None;
         let store = match self.open_store().await {
             Ok(s) => s,
-            Err(e) => return End::Strike(e.to_string()),
+            Err(e) => return e.into(),
         };
         let pass =
             Arc::new(Pass::new(self.spec.grant.clone(), self.counters.clone(), &self.spec.config, &self.spec.limits));
@@ -217,30 +271,38 @@ impl Unit {
             Err(e) => return End::Strike(e),
         };
         self.instance.store(Some(instance.clone()));
-        self.set(Phase::Running);
+        self.alive(Phase::Running);
         tracing::info!(module = %self.spec.id, version = %self.spec.manifest.version, "a module runs");
-        let why = tokio::select! {
-            why = self.feed(instance.as_ref().as_ref(), &store, &pass, commit, inbox) => why,
-            why = self.watch(instance.as_ref().as_ref()) => why,
-        };
-        End::Strike(why)
+        tokio::select! {
+            end = self.feed(instance.as_ref().as_ref(), &store, &pass, commit, inbox) => end,
+            end = self.watch(instance.as_ref().as_ref(), &store) => end,
+        }
     }
 
-    /// Watches from outside: the thread must come back, and no request may have killed it.
-    async fn watch(&self, instance: &dyn Instance) -> String {
-        let limit = self.spec.limits.event_ms;
+    /// Watches from outside: the thread must come back, requests must be answered, and none may have killed it;
+    /// and its store must not have failed under a request, which can not tell.
+    async fn watch(&self, instance: &dyn Instance, store: &Store) -> End {
+        let (limit, request_ms) = (self.spec.limits.event_ms, self.spec.limits.request_ms);
         let mut tick = tokio::time::interval(Duration::from_millis((limit / 4).clamp(5, 250)));
         loop {
             tokio::select! {
                 () = self.condemned.notified() => {
                     // A word about an instance before this one would have been taken back.
                     if let Some(why) = self.verdict.lock().take() {
-                        return why;
+                        return End::Strike(why);
                     }
                 }
                 _ = tick.tick() => {
+                    if store.has_failed() {
+                        return StoreError::Unreadable.into();
+                    }
                     if instance.silent_ms() > limit {
-                        return self.hang(instance, "it did not give its thread back");
+                        let why = format!("it did not give its thread back within {limit} ms");
+                        return End::Strike(self.hang(instance, &why));
+                    }
+                    if instance.unanswered() >= UNANSWERED {
+                        let why = format!("it answered none of {UNANSWERED} requests in a row within {request_ms} ms");
+                        return End::Strike(self.hang(instance, &why));
                     }
                 }
             }
@@ -250,11 +312,11 @@ impl Unit {
     fn hang(&self, instance: &dyn Instance, what: &str) -> String {
         Counters::add(&self.counters.hangs);
         instance.abandon();
-        format!("{what} within {} ms", self.spec.limits.event_ms)
+        what.to_owned()
     }
 
     async fn open_store(&self) -> Result<Arc<Store>, StoreError> {
-        if let Some(open) = self.store.load_full() {
+        if let Some(open) = self.store.load_full().filter(|s| !s.has_failed()) {
             return Ok(open);
         }
         let path = self.house.folder.join(format!("{}.redb", self.spec.id));
@@ -271,7 +333,7 @@ impl Unit {
             module: self.spec.id.clone(),
             chain: p.chain,
             config: self.spec.text(),
-            state: Arc::new(StateGate(pass.clone(), p.state.clone())),
+            state: Arc::new(StateGate(pass.clone(), p.state.clone(), Handle::current())),
             commit: Arc::new(CommitGate(pass.clone(), p.doors.commit(&self.spec.grant))),
             store: store.clone(),
             slots: Arc::new(SlotsGate(pass.clone(), p.slots.clone())),
@@ -282,37 +344,17 @@ impl Unit {
     }
 
     pub(crate) fn health(&self) -> ModuleHealth {
-        let c = &self.counters;
         let cursors = *self.cursors.read();
         ModuleHealth {
-            module: self.spec.id.clone(),
-            factory: self.spec.config.factory.clone(),
             version: self.spec.manifest.version.clone(),
             methods: self.spec.manifest.methods(),
             phase: *self.phase.read(),
-            strikes: u32::try_from(read(&c.strikes)).unwrap_or(u32::MAX),
-            events: read(&c.events),
-            faults: read(&c.faults),
-            panics: read(&c.panics),
-            hangs: read(&c.hangs),
-            restarts: read(&c.starts).saturating_sub(1),
-            stuck_threads: read(&c.stuck_threads),
-            requests: read(&c.requests),
-            in_flight: read(&c.in_flight),
-            refused: read(&c.refused),
-            turned_away: read(&c.turned_away),
-            late: read(&c.late),
-            missed_moments: read(&c.missed_moments),
-            over_rate: read(&c.over_rate),
-            dropped_publishes: read(&c.dropped_publishes),
-            outbox: read(&c.outbox),
-            busy_ms: read(&c.busy_us) / 1_000,
-            p50_us: c.latency.at(0.5),
-            p99_us: c.latency.at(0.99),
+            promises: self.spec.grant.permissions.contains(&Permission::Inclusion),
             store_bytes: self.store.load().as_ref().map_or(cursors.bytes, |s| s.bytes()),
             feed_cursor: cursors.feed,
             journal_cursor: cursors.journal,
-            last_error: c.last_error.lock().clone(),
+            store_failed_ms: self.store_failed_ms(),
+            ..ModuleHealth::counted(&self.spec.id, &self.spec.config, &self.counters)
         }
     }
 }
@@ -337,6 +379,6 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// What a module may do: what its manifest asks and the configuration grants, both.
-pub(crate) fn effective(manifest: &Manifest, config: &ModuleConfig) -> BTreeSet<tandem_module::Permission> {
+pub(crate) fn effective(manifest: &Manifest, config: &ModuleConfig) -> BTreeSet<Permission> {
     manifest.permissions.iter().filter(|p| config.grant.contains(p)).cloned().collect()
 }

@@ -6,7 +6,7 @@ mod common;
 use alloy_primitives::{Address, B256};
 use common::*;
 use std::sync::{Arc, atomic::Ordering};
-use tandem_host::{HostError, ModuleConfig, Moment, Phase};
+use tandem_host::{HostConfig, HostError, ModuleConfig, Moment, Phase, Registry, Ring};
 use tandem_module::{Event, Limits, Log, Need, Permission, SlotPhase};
 use tandem_types::{BlockId, Fate, Slot};
 
@@ -102,9 +102,12 @@ async fn a_failed_event_leaves_nothing_and_comes_again_in_order() {
     (1..=5).for_each(|n| r.block(n));
     r.until("all are handled", |r| r.health("a").feed_cursor.is_some_and(|c| c.0 == 5)).await;
     assert_eq!(r.ask("a", "get blocks").await.unwrap(), "Some([0, 0, 0, 0, 0, 0, 0, 5])");
-    assert_eq!((r.health("a").faults, r.health("a").panics), (3, 1));
+    // On a busy machine the panic may be judged a hang: its end was not seen in time.
+    let a = r.health("a");
+    assert_eq!((a.faults, a.panics + a.hangs), (3, 1));
     r.until("all drafts have left", |r| r.door.bodies().len() == 5).await;
     // Without failures each comes once.
+    r.until("its neighbour has all", |r| applied(&r.b).len() == 5).await;
     assert_eq!(applied(&r.b), [1, 2, 3, 4, 5]);
     // A number that was rolled back comes again, and none is left out.
     let mut seqs = r.a.seqs.lock().clone();
@@ -147,15 +150,20 @@ async fn a_module_that_grows_beyond_its_store_is_banned_and_its_store_stays_with
 async fn a_flood_of_publications_is_cut_to_the_rate_and_a_slow_listener_loses_the_oldest() {
     let dir = tempfile::tempdir().unwrap();
     let mut r = rig(dir.path());
-    r.config.modules.get_mut(&"a".parse().unwrap()).unwrap().publishes_per_second = 400;
+    r.config.modules.get_mut(&"a".parse().unwrap()).unwrap().publishes_per_second = 2_000;
     let r = r.start().await;
-    let mut heard = r.host.subscribe(&"a".parse().unwrap(), "out").unwrap();
-    r.a.publishes.store(2_000, Ordering::SeqCst);
+    let mut heard = r.host.published();
+    r.a.publishes.store(4_000, Ordering::SeqCst);
     r.block(1);
     r.until("it was cut", |r| r.health("a").dropped_publishes >= 1_000).await;
     let first = heard.recv().await.unwrap_err();
-    assert!(matches!(first, tokio::sync::broadcast::error::RecvError::Lagged(n) if n >= 144), "{first:?}");
-    assert!(heard.recv().await.is_ok());
+    assert!(matches!(first, tokio::sync::broadcast::error::RecvError::Lagged(n) if n >= 900), "{first:?}");
+    let next = heard.recv().await.unwrap();
+    assert_eq!((next.module.as_str(), &*next.channel), ("a", "out"));
+    let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
+    assert!(r.host.may_publish(&a, "out") && r.host.may_publish(&a, "another"));
+    assert!(!r.host.may_publish(&b, "out"), "it did not ask for that");
+    assert!(!r.host.may_publish(&"stranger".parse().unwrap(), "out"));
     // The negative control: within its rate nothing is lost.
     assert_eq!(r.health("b").dropped_publishes, 0);
 }
@@ -194,6 +202,36 @@ async fn a_configuration_that_can_not_be_applied_changes_nothing() {
     assert_eq!(r.host.health().len(), 2);
     assert_eq!(r.ask("a", "read").await.unwrap(), "7");
     assert_eq!(r.health("a").restarts, 0);
+}
+
+#[tokio::test]
+async fn everything_that_could_not_be_started_is_named_and_nothing_is_asked_of_what_is_off() {
+    let puppet = |_: &[u8]| {
+        let puppet = Puppet { control: Arc::default(), methods: vec!["a".into()], permissions: vec![] };
+        Ok(Arc::new(puppet) as Arc<dyn tandem_module::Module>)
+    };
+    let registry = Registry::new()
+        .with("good", "1", puppet)
+        .with("twin", "1", puppet)
+        .with("broken", "1", |_| Err("it wants another configuration".into()));
+    let named = |factory: &str, enabled| ModuleConfig { factory: factory.into(), enabled, ..Default::default() };
+    let config = |all: &[(&str, &str, bool)]| HostConfig {
+        modules: all.iter().map(|(id, factory, on)| (id.parse().unwrap(), named(factory, *on))).collect(),
+        ..Default::default()
+    };
+    assert_eq!(
+        registry.faults(&config(&[("a", "good", true), ("b", "broken", false), ("c", "twin", false)])).await,
+        []
+    );
+    let wrong = config(&[("a", "good", true), ("b", "broken", true), ("c", "twin", true), ("d", "goood", true)]);
+    let faults = registry.faults(&wrong).await;
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|id| id.parse().unwrap());
+    let want = [
+        HostError::Refused { module: b, why: "it wants another configuration".into() },
+        HostError::UnknownFactory { module: d, name: "goood".into(), nearest: "good".into() },
+        HostError::Conflict { method: "a".into(), first: a, second: c },
+    ];
+    assert_eq!(faults, want);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -334,4 +372,22 @@ async fn a_provisional_fate_is_a_moment_and_a_final_one_comes_from_the_journal_o
     let all = r.a.seen.lock().iter().filter(|e| matches!(e, Event::Fate { .. })).count();
     assert_eq!(all, 2);
     assert!(final_fates(&r.b).is_empty(), "it is not b's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_journal_hears_how_far_a_module_has_read_for_good_and_when_it_reads_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let door = Door::new();
+    let r = rig_with(dir.path(), Arc::new(Ring::new(64)), door.clone());
+    let read = |id: &str| door.read.lock().get(&id.parse().unwrap()).copied();
+    let r = r.start().await;
+    assert!(read("a").is_some_and(|upto| upto.is_some()), "before it handled anything, all is kept for it");
+    r.ask("a", "commit x").await.unwrap();
+    r.door.settle(1);
+    r.until("the fate is told", |r| final_fates(&r.a) == [1]).await;
+    r.until("its store is synced", |_| read("a") == Some(Some(2))).await;
+    let mut off = r.config.clone();
+    off.modules.get_mut(&"a".parse().unwrap()).unwrap().enabled = false;
+    r.host.apply(off).await.unwrap();
+    assert_eq!(read("a"), Some(None));
 }

@@ -8,7 +8,9 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tandem_host::Phase;
+use tandem_host::{ModuleConfig, Moment, Phase};
+use tandem_module::SlotPhase;
+use tandem_types::Slot;
 
 fn with_key(r: &Rig, key: u64) -> tandem_host::HostConfig {
     let mut c = r.config.clone();
@@ -67,4 +69,52 @@ async fn orders_from_many_at_once_leave_one_of_each_module() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!((r.applied(), applied(&r.b)), (vec![1, 2, 3, 4, 5], vec![1, 2, 3, 4, 5]));
     assert_eq!(r.ask("a", "config").await.unwrap(), r#"{"key":99}"#);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_that_is_switched_off_stays_listed_with_what_it_did_until_it_is_taken_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let r = rig(dir.path()).start().await;
+    let listed = || r.host.health().iter().map(|h| (h.module.to_string(), h.phase)).collect::<Vec<_>>();
+    let is = |phases: [(&str, Phase); 2]| phases.map(|(name, phase)| (name.to_owned(), phase)).to_vec();
+    let mut c = r.config.clone();
+    assert_eq!(r.ask("b", "x").await.unwrap(), "x");
+    assert_eq!(r.ask("b", "refuse no").await.unwrap_err(), "no");
+    let b = "b".parse().unwrap();
+    c.modules.get_mut(&b).unwrap().enabled = false;
+    r.host.apply(c.clone()).await.unwrap();
+    assert_eq!(listed(), is([("a", Phase::Running), ("b", Phase::Stopped)]));
+    let off = r.health("b");
+    assert_eq!((off.requests, off.refused, off.version.as_str()), (2, 1, "1"), "what it did is still shown");
+    assert_eq!(off.methods, ["b"]);
+    // It is off: it answers nothing, and neither blocks nor moments reach it.
+    assert_eq!(r.ask("b", "x").await.unwrap_err(), "unknown-method");
+    r.block(1);
+    r.host.moment(&Moment::Slot { slot: Slot::new(9), phase: SlotPhase::Cutoff, proposer: None });
+    r.until("a has the block", |r| r.health("a").feed_cursor.is_some_and(|c| c.0 == 1)).await;
+    let after = r.health("b");
+    assert_eq!((after.feed_cursor, after.missed_moments), (off.feed_cursor, 0));
+
+    // On again: its counts go on, and the start is one more.
+    c.modules.get_mut(&b).unwrap().enabled = true;
+    r.host.apply(c.clone()).await.unwrap();
+    r.until("b runs", |r| r.health("b").phase == Phase::Running).await;
+    assert_eq!(r.ask("b", "x").await.unwrap(), "x");
+    assert_eq!((r.health("b").requests, r.health("b").restarts), (3, 1));
+    r.until("b has the block", |r| r.health("b").feed_cursor.is_some_and(|c| c.0 == 1)).await;
+
+    // Taken out of the configuration, it is not listed any more, also where it was off before.
+    c.modules.get_mut(&b).unwrap().enabled = false;
+    r.host.apply(c.clone()).await.unwrap();
+    c.modules.remove(&b);
+    r.host.apply(c.clone()).await.unwrap();
+    assert_eq!(listed(), [("a".to_owned(), Phase::Running)]);
+    // And what comes in its name later begins anew, off from the first.
+    let module = ModuleConfig { enabled: false, ..r.config.modules[&b].clone() };
+    c.modules.insert(b, module);
+    r.host.apply(c).await.unwrap();
+    assert_eq!(listed(), is([("a", Phase::Running), ("b", Phase::Stopped)]));
+    assert_eq!((r.health("b").requests, r.health("b").factory.as_str()), (0, "b"));
+    r.host.stop().await;
+    assert_eq!(r.host.health().len(), 0);
 }

@@ -151,6 +151,11 @@ pub struct Room {
     pub count: u64,
     /// Promises that are left for senders without a deposit.
     pub unsecured_count: u64,
+    /// Whether the very top of the block is still to be had: 1, or 0 once it is promised to a sender with
+    /// code or to a transaction with authorizations (EIP-7702).
+    pub top: u64,
+    /// Whether a sender without a deposit may still have it: in some slots no such sender may.
+    pub unsecured_top: u64,
     /// The room's whole gas.
     pub gas_total: u64,
 }
@@ -203,6 +208,10 @@ pub struct Pledge {
 pub trait Slots: Send + Sync {
     /// Open slots of the look-ahead, soonest first.
     fn open(&self) -> Vec<ServedSlot>;
+    /// One of them; asked for with each request, and so apart from the list.
+    fn open_slot(&self, slot: Slot) -> Option<ServedSlot> {
+        self.open().into_iter().find(|s| s.key.slot == slot)
+    }
     /// Why nothing can be promised now, or for a slot that is not open.
     fn why_closed(&self, slot: Option<Slot>) -> Refusal;
     /// A sender's promises that are not settled, by nonce.
@@ -227,7 +236,9 @@ pub trait Clock: Send + Sync {
 
 /// Books what a module charged and used.
 pub trait Meter: Send + Sync {
-    /// Books a charge in wei for a commitment, by its sequence number.
+    /// Books a charge in wei for a commitment, by its sequence number: at once, in place of when the
+    /// journal is read next. What counts is the price that the record carries; a charge without a record
+    /// of this module's that carries at least as much is refused and counted.
     fn charged(&self, seq: u64, wei: U256);
     /// Adds to a named counter of the module's. Names beyond a bound are not counted.
     fn count(&self, name: &str, n: u64);
@@ -235,6 +246,7 @@ pub trait Meter: Send + Sync {
 
 /// Own channels, for subscribers at the gateway.
 pub trait Publish: Send + Sync {
-    /// Publishes JSON text on an own channel. Subscribers that lag lose the oldest.
+    /// Publishes JSON text on an own channel, whose name is 1 to 64 of `A-Z`, `a-z`, `0-9`, `-`, `.`, `_`.
+    /// Subscribers that lag lose the oldest.
     fn publish(&self, channel: &str, data: Bytes);
 }

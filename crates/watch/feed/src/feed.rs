@@ -4,7 +4,7 @@ use crate::{Block, Canonical, Config, FeedError, Fidelity, Link, Resume, Subscri
 use alloy_primitives::B256;
 use lru::LruCache;
 use parking_lot::Mutex;
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Instant};
 use tandem_node::{At, BeaconNode, ExecutionNode, NodeError};
 use tandem_types::{BlockId, ChainSpec};
 use tokio::{sync::watch, task::JoinHandle};
@@ -20,6 +20,8 @@ pub struct FeedStatus {
     pub live: bool,
     /// What went wrong last; cleared by the next success.
     pub error: Option<FeedError>,
+    /// Since when nothing succeeded; `None` after a success.
+    pub failing_since: Option<Instant>,
     /// Reorgs followed since the start.
     pub reorgs: u64,
 }

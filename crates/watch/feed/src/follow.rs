@@ -279,6 +279,8 @@ impl Follower {
             if let Some(e) = &error {
                 tracing::debug!(error = %e, "the feed waits");
             }
+            // Not tokio's: a paused test clock is no time that somebody waited.
+            s.failing_since = error.as_ref().and(s.failing_since.or_else(|| Some(std::time::Instant::now())));
             s.error = error;
             true
         });

@@ -1,7 +1,12 @@
 //! The small file in which the last final block is kept.
 
 use crate::FeedError;
-use std::{fmt::Display, io, path::Path};
+use std::{
+    fmt::Display,
+    fs::File,
+    io::{self, Write},
+    path::Path,
+};
 use tandem_types::BlockId;
 
 /// Reads it; `None` where there is none yet.
@@ -13,12 +18,16 @@ pub(crate) fn read(path: &Path) -> Result<Option<BlockId>, FeedError> {
     }
 }
 
-/// Writes beside and renames, so that a crash leaves the old record or the new one. It is not synced:
-/// an older record after a power cut only makes the check weaker, not wrong.
+/// Writes beside, syncs, and renames, so that a crash leaves the old record or the new one. The folder is not
+/// synced: an older record after a power cut only makes the check weaker, not wrong. An empty one would be damage.
 pub(crate) fn write(path: &Path, finalized: BlockId) -> Result<(), FeedError> {
     let new = path.with_extension("new");
     let bytes = serde_json::to_vec(&finalized).map_err(|e| failed(path, e))?;
-    std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, path)).map_err(|e| failed(path, e))
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(&bytes)?;
+        file.sync_data()
+    });
+    written.and_then(|()| std::fs::rename(&new, path)).map_err(|e| failed(path, e))
 }
 
 fn failed(path: &Path, e: impl Display) -> FeedError {

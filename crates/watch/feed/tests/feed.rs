@@ -158,6 +158,22 @@ async fn content_that_does_not_hash_to_what_was_asked_for_is_never_delivered() {
 }
 
 #[tokio::test]
+async fn since_when_nothing_succeeds_is_told_until_something_does() {
+    let fake = Fake::start().await;
+    let feed = feed(&fake);
+    let well = wait_status(&feed, |s| s.head.is_some() && s.error.is_none()).await;
+    assert_eq!(well.failing_since, None);
+    fake.world.lock().unwrap().optimistic = true;
+    fake.grow(1, 0);
+    fake.say_head();
+    let since = wait_status(&feed, |s| s.error.is_some()).await.failing_since;
+    assert!(since.is_some());
+    fake.world.lock().unwrap().optimistic = false;
+    let well = wait_status(&feed, |s| s.error.is_none()).await;
+    assert_eq!(well.failing_since, None);
+}
+
+#[tokio::test]
 async fn an_optimistic_head_is_not_followed_until_it_is_validated() {
     let fake = Fake::start().await;
     let feed = feed(&fake);

@@ -71,6 +71,16 @@ pub enum NodeError {
         /// What is wrong.
         why: String,
     },
+    /// The node has not made up its mind yet, which is neither yes nor no.
+    #[error("{node}: {what} undecided: the node says {said}")]
+    Undecided {
+        /// Which node.
+        node: String,
+        /// What it was asked about.
+        what: &'static str,
+        /// Its word.
+        said: String,
+    },
     /// The content does not hash to what it claims to be, or is not what was asked for.
     #[error("{node}: untrue {what}: {why}")]
     Untrue {
@@ -123,6 +133,15 @@ impl NodeError {
         }
     }
 
+    /// Whether no answer came at all, or only a proxy's word that there is none.
+    pub const fn is_silence(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Timeout { .. } => true,
+            Self::Status { status, .. } => matches!(*status, 502..=504),
+            _ => false,
+        }
+    }
+
     /// Whose error it is: the node's redacted address. `None` where there is no such node.
     pub fn node(&self) -> Option<&str> {
         match self {
@@ -133,6 +152,7 @@ impl NodeError {
             | Self::Status { node, .. }
             | Self::Malformed { node, .. }
             | Self::Untrue { node, .. }
+            | Self::Undecided { node, .. }
             | Self::NotFound { node, .. }
             | Self::Rpc { node, .. }
             | Self::WrongChain { node, .. } => Some(node),
@@ -158,6 +178,7 @@ impl NodeError {
             Self::Status { .. } => "status",
             Self::Malformed { .. } => "malformed",
             Self::Untrue { .. } => "untrue",
+            Self::Undecided { .. } => "undecided",
             Self::NotFound { .. } => "not-found",
             Self::Rpc { .. } => "rpc",
             Self::WrongChain { .. } => "wrong-chain",

@@ -37,7 +37,7 @@ pub use endpoint::Endpoint;
 pub use error::{NodeError, RpcError};
 pub use execution::{AccountAt, At, ChainBlock, ChainTx, ExecutionNode, PoolTx, Simulated, TxEnvelope};
 pub use http::{Answer, Call, HttpClient, Limits};
-pub use identity::identify;
+pub use identity::{identify, identify_again};
 pub use jwt::JwtSecret;
 pub use relay::Relay;
 pub use rpc::RpcClient;

@@ -137,12 +137,16 @@ async fn a_real_payload_envelope_is_read() {
 }
 
 #[tokio::test]
-async fn only_valid_is_a_valid_payload() {
-    for (status, good) in [("VALID", true), ("SYNCING", false), ("ACCEPTED", false), ("INVALID", false)] {
+async fn only_valid_is_a_valid_payload_and_only_invalid_is_an_invalid_one() {
+    for status in ["VALID", "SYNCING", "ACCEPTED", "INVALID"] {
         let n = node(move |_, _| json!({"status": status, "latestValidHash": null, "validationError": null})).await;
         let envelope = json_vector("own-block/fulu-ssz-21/payload-envelope.json");
         let payload = serde_json::from_value(envelope["executionPayload"].clone()).unwrap();
-        assert_eq!(n.check_payload(&payload, &[], B256::ZERO, &[]).await.is_ok(), good, "{status}");
+        match (status, n.check_payload(&payload, &[], B256::ZERO, &[]).await) {
+            ("VALID", Ok(())) | ("INVALID", Err(NodeError::Untrue { .. })) => {}
+            ("SYNCING" | "ACCEPTED", Err(NodeError::Undecided { said, .. })) => assert_eq!(said, status),
+            (_, other) => panic!("{status}: {other:?}"),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use axum::{
 };
 use common::{limits, serve};
 use serde_json::{Value, json};
-use tandem_node::{BeaconNode, ExecutionNode, NodeError, identify};
+use tandem_node::{BeaconNode, ExecutionNode, NodeError, identify, identify_again};
 use tandem_types::SlotClock;
 
 #[derive(Clone)]
@@ -100,6 +100,28 @@ async fn the_devnets_pace_is_taken_and_its_timestamps_must_be_the_chains() {
         let (e, b) = pair(Chain { devnet: Some(wrong), ..c.clone() }).await;
         assert!(matches!(identify(&e, &b, 10).await, Err(NodeError::Untrue { .. })), "{wrong:?}");
     }
+}
+
+#[tokio::test]
+async fn a_known_chains_fork_and_pace_are_told_by_a_beacon_node_alone_and_no_more_than_these() {
+    let c = Chain { seconds: json!("12"), ..CHAIN };
+    let (e, b) = pair(c.clone()).await;
+    let epoch_2 = (1000 + 64 * 12) * 1000;
+    let known = identify(&e, &b, 0).await.unwrap();
+    let told = identify_again(&known, &b, epoch_2).await.unwrap();
+    assert_eq!(told, tandem_types::ChainSpec { fork_version: [0, 0, 0, 2], ..known });
+    let (_, other) = pair(Chain { validators_root: B256::repeat_byte(1), ..c }).await;
+    assert!(matches!(identify_again(&known, &other, 0).await, Err(NodeError::WrongChain { .. })));
+    // A devnet's pace is one of the devnet's only.
+    let clock = SlotClock { genesis_time: 1000, slot_seconds: 1, wall_genesis_ms: 5, wall_slot_ms: 200 };
+    let (e, b) = pair(Chain { seconds: json!("1"), devnet: Some(clock), ..CHAIN }).await;
+    let devnet = identify(&e, &b, 10).await.unwrap();
+    let slower = SlotClock { wall_slot_ms: 400, ..clock };
+    let was = tandem_types::ChainSpec { clock: slower, ..devnet };
+    assert_eq!(identify_again(&was, &b, 10).await.unwrap().clock, clock);
+    let real = tandem_types::ChainSpec { devnet: false, ..devnet };
+    let error = identify_again(&real, &b, 10).await.unwrap_err();
+    assert!(matches!(error, NodeError::WrongChain { what: "being a devnet", .. }), "{error}");
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ pub enum CheckError {
         max: usize,
     },
     /// It is for another chain, or for any: without EIP-155 protection.
-    #[error("it is signed for chain {got:?}, not for chain {want}")]
+    #[error("it is signed for {}, not for chain {want}", named(*got))]
     WrongChain {
         /// This chain.
         want: u64,
@@ -77,6 +77,10 @@ pub enum CheckError {
     /// The cell proofs do not open the commitments.
     #[error("the blobs' proofs are wrong: {0}")]
     Proof(String),
+}
+
+fn named(chain: Option<u64>) -> String {
+    chain.map_or_else(|| "no chain (before EIP-155)".into(), |id| format!("chain {id}"))
 }
 
 impl CheckError {

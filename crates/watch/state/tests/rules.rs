@@ -76,6 +76,9 @@ fn a_transaction_must_name_this_chain() {
     assert_eq!(at(&other, OSAKA).unwrap_err(), CheckError::WrongChain { want: CHAIN, got: Some(1) });
     let any = sign(TxLegacy { gas_limit: 21_000, to: TxKind::Call(Address::ZERO), ..Default::default() });
     assert_eq!(at(&any, OSAKA).unwrap_err(), CheckError::WrongChain { want: CHAIN, got: None });
+    let said = |raw| at(raw, OSAKA).unwrap_err().to_string();
+    assert_eq!(said(&other), format!("it is signed for chain 1, not for chain {CHAIN}"));
+    assert_eq!(said(&any), format!("it is signed for no chain (before EIP-155), not for chain {CHAIN}"));
 }
 
 #[test]

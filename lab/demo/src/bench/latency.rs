@@ -10,7 +10,7 @@ use super::{
     figure::{Against, Row, percentile},
     floor::Floor,
     load::{self, Pool, Slots},
-    memory::{Listener, Peaks},
+    memory::{JUDGED, Listener, Peaks},
     setup::{Settings, Setup},
 };
 use crate::wallet::SignedTx;
@@ -54,7 +54,7 @@ pub async fn measure(binary: &Path, settings: &Settings, peaks: &mut Peaks) -> R
     if let (_, Some(why)) = load::count(&heard) {
         bail!("with a listener: {why}");
     }
-    peaks.read("at 500 promises a second", &setup.host, &listener)?;
+    peaks.read(JUDGED, &setup.host, &listener)?;
     setup.stop().await?;
     rows(seen, settings)
 }

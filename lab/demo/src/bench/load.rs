@@ -194,6 +194,9 @@ fn outcome(status: u16, body: &Bytes) -> Outcome {
     }
 }
 
+/// How long the first slot that can be asked for may take.
+const FIRST_SLOT: Duration = Duration::from_secs(60);
+
 /// Keeps a list of the slots that are served and at least `ahead` slots away, until it is dropped.
 pub struct Slots {
     list: watch::Receiver<Vec<u64>>,
@@ -206,10 +209,18 @@ impl Slots {
     /// # Errors
     /// If no slot is served.
     pub async fn follow(gateway: &str, clock: tandem_types::SlotClock, ahead: u64) -> Result<Self> {
-        let first = far(gateway, clock, ahead).await?;
-        if first.is_empty() {
-            bail!("no slot is served that is {ahead} slots away");
-        }
+        let begin = Instant::now();
+        // A host delegates its slots one after the other as it starts.
+        let first = loop {
+            let first = far(gateway, clock, ahead).await?;
+            if !first.is_empty() {
+                break first;
+            }
+            if begin.elapsed() > FIRST_SLOT {
+                bail!("no slot is served that is {ahead} slots away");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
         let (tell, list) = watch::channel(first);
         let gateway = gateway.to_owned();
         let task = tokio::spawn(async move {

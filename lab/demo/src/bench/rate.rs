@@ -24,6 +24,8 @@ use std::{
 
 /// Wall milliseconds a slot: a look-ahead of 32 to 64 slots passes in some minutes.
 const SLOT_MS: u64 = 4_000;
+/// The same in a smoke test, which waits for the look-ahead's end as well.
+const SMOKE_SLOT_MS: u64 = 500;
 /// Transactions that are signed for a second of load. Where a host is faster, they are used up early, and
 /// the row says so and is not ok.
 const SIGNED_A_SECOND: u64 = 8_000;
@@ -39,7 +41,8 @@ const CONNECTIONS: usize = 96;
 pub async fn measure(binary: &Path, settings: &Settings, peaks: &mut Peaks) -> Result<Vec<Row>> {
     let (timed, heard) = (settings.seconds * SIGNED_A_SECOND, HEARD * SIGNED_A_SECOND);
     let senders = u32::try_from(timed + heard)?;
-    let mut setup = Setup::new(binary, SLOT_MS, senders, false, |plain| Ok(plain.to_owned())).await?;
+    let slot_ms = if settings.smoke { SMOKE_SLOT_MS } else { SLOT_MS };
+    let mut setup = Setup::new(binary, slot_ms, senders, false, |plain| Ok(plain.to_owned())).await?;
     let mut txs = load::sign(0..senders, setup.rig.chain_id())?;
     let more = txs.split_off(usize::try_from(timed)?);
     setup.start(None).await?;

@@ -76,6 +76,7 @@ async fn recover(setup: &mut Setup, settings: &Settings, peaks: &mut Peaks) -> R
                 Answer::Promise(bytes) if bytes == before => break,
                 Answer::Promise(_) => bail!("other bytes after the kill"),
                 Answer::Refused(code) => bail!("refused after the kill: {code}"),
+                Answer::WasPromised => bail!("settled after the kill"),
                 Answer::Nothing if begin.elapsed() > Duration::from_secs(60) => {
                     bail!("no answer a minute after the kill:\n{}", setup.host.log_tail(20))
                 }

@@ -2,13 +2,17 @@
 
 use super::{
     clients::{Crowd, PATIENCE, Sent, wrong_hash},
-    oracle::{Answer, Asked, Held, Kind, Oracle},
+    oracle::{Answer, Asked, EXPIRED, Held, Kind, Oracle},
     proof::{self, Authority, Chain},
+    told::{DENIAL, Told, told},
 };
-use crate::{ask, http, rig::Rig};
+use crate::{
+    ask, http,
+    rig::{Rig, now_ms},
+};
 use alloy_primitives::{B256, Bytes};
-use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use anyhow::{Context, Result};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -22,10 +26,13 @@ const LOSERS: usize = 64;
 /// Promises that are asked for again after each kill, the newest: what a kill can have lost was spoken
 /// shortly before it.
 const NEWEST: usize = 64;
+/// Promises for final slots that are asked for again after each kill: the host need not know them any more,
+/// and may say nothing else of them.
+const SETTLED: usize = 8;
 /// Questions at once.
 const AT_ONCE: usize = 8;
 /// How long a host that runs may leave something without an answer.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 /// Asks again, and checks what comes.
 pub struct Auditor<'a> {
@@ -38,6 +45,8 @@ pub struct Auditor<'a> {
     /// Signing roots of the promises that were verified, in the oracle's order.
     roots: Vec<Option<B256>>,
     over: BTreeSet<u64>,
+    /// Slots whose completeness root covers exactly their promises.
+    complete: usize,
     /// Wallets' transactions whose slot is not known yet.
     pending: Vec<Sent>,
     wallets: u64,
@@ -56,6 +65,7 @@ impl<'a> Auditor<'a> {
             proposers: BTreeMap::new(),
             roots: Vec::new(),
             over: BTreeSet::new(),
+            complete: 0,
             pending: Vec::new(),
             wallets: 0,
         }
@@ -66,9 +76,9 @@ impl<'a> Auditor<'a> {
         self.roots.iter().flatten().count()
     }
 
-    /// Slots whose completeness root was checked.
+    /// Slots whose completeness root was found to cover exactly their promises.
     pub fn slots(&self) -> usize {
-        self.over.len()
+        self.complete
     }
 
     /// Promises that were asked for by `eth_sendRawTransaction`.
@@ -81,13 +91,20 @@ impl<'a> Auditor<'a> {
     /// # Errors
     /// If the host or the chain says nothing of what is needed.
     pub async fn after_kill(&mut self, crowd: &Crowd) -> Result<()> {
+        self.finalized().await?;
         let again: Vec<Asked> = {
             let mut o = self.oracle.lock().await;
+            let settled = o.settled(SETTLED).into_iter().map(|h| h.asked);
             let losers = o.take_losers().into_iter().rev().take(LOSERS).collect::<Vec<_>>();
             let held = o.held().iter().rev().take(NEWEST).map(|h| h.asked.clone());
-            losers.into_iter().chain(held).chain(o.unanswered()).collect()
+            losers
+                .into_iter()
+                .chain(held)
+                .chain(settled)
+                .chain(o.unanswered().into_iter().filter(|a| a.blobs == 0))
+                .collect()
         };
-        self.ask_all(again).await;
+        self.ask_all(again).await?;
         self.look_up(crowd.take_sent().await).await?;
         self.verify().await?;
         let now = self.rig.slot_now();
@@ -96,7 +113,7 @@ impl<'a> Auditor<'a> {
             live.entry(h.asked.slot).or_insert(h.asked.request_hash);
         }
         for (slot, hash) in live.into_iter().filter(|(slot, _)| *slot >= now) {
-            let told = self.told(hash).await?;
+            let Some(told) = self.told(slot, hash).await? else { continue };
             if let Some(by) = self.authorities.get(&slot).filter(|by| by.delegation != told["delegation"]) {
                 let what = format!("slot {slot}: the delegation was {}, now {}", by.delegation, told["delegation"]);
                 self.oracle.lock().await.fault(Kind::Delegation, what);
@@ -110,9 +127,10 @@ impl<'a> Auditor<'a> {
     /// # Errors
     /// If the host or the chain says nothing of what is needed.
     pub async fn slots_before(&mut self, end: u64) -> Result<()> {
-        self.finalized().await?;
-        let unanswered = self.oracle.lock().await.unanswered();
-        self.ask_all(unanswered).await;
+        let mut unanswered = self.oracle.lock().await.unanswered();
+        // A blob is looked at once its slot is over: then it is answered without its proofs.
+        unanswered.retain(|a| a.blobs == 0 || a.slot < end);
+        self.ask_all(unanswered).await?;
         self.verify().await?;
         let mut by_slot: BTreeMap<u64, Vec<(Held, B256)>> = BTreeMap::new();
         for (h, root) in self.oracle.lock().await.held().iter().zip(&self.roots) {
@@ -121,12 +139,20 @@ impl<'a> Auditor<'a> {
             }
         }
         for (slot, held) in by_slot {
-            self.ask_all(held.iter().map(|(h, _)| h.asked.clone()).collect()).await;
+            self.ask_all(held.iter().map(|(h, _)| h.asked.clone()).collect()).await?;
             self.over.insert(slot);
             let Some(by) = self.authorities.get(&slot).cloned() else { continue };
-            let told = self.told_all(held).await?;
-            if let Err((kind, what)) = proof::slot_holds(slot, &told, &by, self.chain) {
-                self.oracle.lock().await.fault(kind, what);
+            let Some(told) = self.told_all(held).await? else { continue };
+            // Of a final slot the journal may have forgotten all but the fates, which are held against the chain.
+            if told.iter().any(|(_, _, v)| v["commitment"].is_null() && v["final"] == true) {
+                self.finalized().await?;
+                if self.oracle.lock().await.final_slot().is_some_and(|last| slot <= last) {
+                    continue;
+                }
+            }
+            match proof::slot_holds(slot, &told, &by, self.chain) {
+                Ok(()) => self.complete += 1,
+                Err((kind, what)) => self.oracle.lock().await.fault(kind, what),
             }
         }
         Ok(())
@@ -141,7 +167,7 @@ impl<'a> Auditor<'a> {
         self.pending.extend(crowd.take_sent().await);
         let mut open = self.oracle.lock().await.unanswered();
         while !(open.is_empty() && self.pending.is_empty()) && begin.elapsed() < LIMIT {
-            open = self.ask_all(open).await;
+            open = self.ask_all(open).await?;
             let pending = std::mem::take(&mut self.pending);
             self.look_up(pending).await?;
             open.extend(self.oracle.lock().await.unanswered());
@@ -149,13 +175,12 @@ impl<'a> Auditor<'a> {
         for s in std::mem::take(&mut self.pending) {
             self.oracle.lock().await.fault(Kind::Silent, format!("a wallet's tx {}: never answered", s.tx.hash));
         }
-        self.finalized().await?;
         self.verify().await?;
         let mut held: Vec<Asked> = self.oracle.lock().await.held().iter().map(|h| h.asked.clone()).collect();
         held.retain(|a| !self.over.contains(&a.slot));
         let begin = Instant::now();
         while !held.is_empty() && begin.elapsed() < LIMIT {
-            held = self.ask_all(held).await;
+            held = self.ask_all(held).await?;
         }
         let mut o = self.oracle.lock().await;
         for a in held {
@@ -166,23 +191,28 @@ impl<'a> Auditor<'a> {
     }
 
     /// Asks all, some at once; gives back those that were not answered.
-    async fn ask_all(&self, asked: Vec<Asked>) -> Vec<Asked> {
+    async fn ask_all(&self, asked: Vec<Asked>) -> Result<Vec<Asked>> {
         let gateway = self.gateway.clone();
         let answers = at_once(asked, move |a: Asked| {
             let gateway = gateway.clone();
             async move {
                 let answer = ask::send(&gateway, &a.request, PATIENCE).await;
-                (a, answer)
+                (a, answer, now_ms())
             }
         });
+        let answers = answers.await;
+        // What was expired before this is final by now.
+        if answers.iter().any(|(_, answer, _)| answer.refusal() == Some(EXPIRED)) {
+            self.finalized().await?;
+        }
         let mut silent = Vec::new();
-        for (asked, answer) in answers.await {
+        for (asked, answer, at_ms) in answers {
             if answer == Answer::Nothing {
                 silent.push(asked.clone());
             }
-            self.oracle.lock().await.take(asked, answer);
+            self.oracle.lock().await.take_at(asked, answer, at_ms);
         }
-        silent
+        Ok(silent)
     }
 
     /// Finds out for which slots wallets' transactions are promised, and asks for the promises in Fabric's
@@ -190,39 +220,34 @@ impl<'a> Auditor<'a> {
     async fn look_up(&mut self, sent: Vec<Sent>) -> Result<()> {
         let before = std::mem::take(&mut self.pending);
         for mut s in before.into_iter().chain(sent) {
-            let request = ask::wallet_request(&s.tx.raw)?;
             // Also one that was acknowledged is sent again: it must be taken as the same.
-            match ask::send(&self.gateway, &request, PATIENCE).await {
-                Answer::Nothing => {
-                    self.pending.push(s);
-                    continue;
+            let answer = ask::send(&self.gateway, &s.asked.request, PATIENCE).await;
+            if let Some(code) = answer.refusal() {
+                let mut o = self.oracle.lock().await;
+                o.wallet_answered(&s.asked, Some(code));
+                if s.acknowledged {
+                    o.fault(Kind::Forgotten, format!("a wallet's tx {}: taken, then refused as {code}", s.tx.hash));
                 }
-                Answer::Refused(code) => {
-                    let mut o = self.oracle.lock().await;
-                    o.wallet_answered(&request, Some(&code));
-                    if s.acknowledged {
-                        o.fault(Kind::Forgotten, format!("a wallet's tx {}: taken, then refused as {code}", s.tx.hash));
-                    }
-                    continue;
-                }
-                Answer::Promise(bytes) => {
-                    if let Some(what) = wrong_hash(&bytes, s.tx.hash) {
-                        self.oracle.lock().await.fault(Kind::Invalid, what);
-                    }
-                    s.acknowledged = true;
-                }
+                continue;
             }
+            let Answer::Promise(bytes) = answer else {
+                self.pending.push(s);
+                continue;
+            };
+            if let Some(what) = wrong_hash(&bytes, s.tx.hash) {
+                self.oracle.lock().await.fault(Kind::Invalid, what);
+            }
+            s.acknowledged = true;
             let told = ask::promise(&self.gateway, &s.tx.hash.to_string()).await;
             let Some(slot) = told.ok().and_then(|v| v["slot"].as_u64()) else {
                 self.pending.push(s);
                 continue;
             };
-            let asked = ask::asked(&s.tx, s.sender, 0, slot)?;
-            let secured = super::room::is_secured(s.sender);
-            if self.ask_all(vec![Asked { secured, ..asked }]).await.is_empty() {
+            let in_slot = ask::asked(&s.tx, s.asked.sender, 0, slot)?;
+            if self.ask_all(vec![Asked { secured: s.asked.secured, ..in_slot }]).await?.is_empty() {
                 self.wallets += 1;
             }
-            self.oracle.lock().await.wallet_answered(&request, None);
+            self.oracle.lock().await.wallet_answered(&s.asked, None);
         }
         Ok(())
     }
@@ -232,8 +257,12 @@ impl<'a> Auditor<'a> {
         let new: Vec<Held> = self.oracle.lock().await.held().iter().skip(self.roots.len()).cloned().collect();
         for h in new {
             let root = match self.authority(&h.asked).await? {
-                Ok(by) => proof::promise(&h.answer, &h.asked, &by, self.chain).map_err(|e| (Kind::Invalid, e)),
-                Err(why) => Err((Kind::Delegation, why)),
+                Some(Ok(by)) => proof::promise(&h.answer, &h.asked, &by, self.chain).map_err(|e| (Kind::Invalid, e)),
+                Some(Err(why)) => Err((Kind::Delegation, why)),
+                None => {
+                    self.roots.push(None);
+                    continue;
+                }
             };
             if let Err((kind, why)) = &root {
                 let what = format!("slot {} tx {}: {why}", h.asked.slot, h.asked.tx_hash);
@@ -244,18 +273,19 @@ impl<'a> Auditor<'a> {
         Ok(())
     }
 
-    /// Who may promise for a slot, by the delegation that the host serves with the first promise.
-    async fn authority(&mut self, asked: &Asked) -> Result<Result<Authority, String>> {
+    /// Who may promise for a slot, by the delegation that the host serves with the first promise; nobody if it
+    /// knows nothing of that promise, which was noted.
+    async fn authority(&mut self, asked: &Asked) -> Result<Option<Result<Authority, String>>> {
         if let Some(by) = self.authorities.get(&asked.slot) {
-            return Ok(Ok(by.clone()));
+            return Ok(Some(Ok(by.clone())));
         }
-        let told = self.told(asked.request_hash).await?;
+        let Some(told) = self.told(asked.slot, asked.request_hash).await? else { return Ok(None) };
         let proposer = self.proposer(asked.slot).await?;
         let by = proof::authority(&told["delegation"], asked.slot, &proposer, self.chain);
         if let Ok(by) = &by {
             self.authorities.insert(asked.slot, by.clone());
         }
-        Ok(by)
+        Ok(Some(by))
     }
 
     /// A slot's proposer, by the beacon node.
@@ -271,17 +301,43 @@ impl<'a> Auditor<'a> {
         self.proposers.get(&slot).copied().with_context(|| format!("the beacon node has no duty for slot {slot}"))
     }
 
-    async fn told(&self, request_hash: B256) -> Result<Value> {
-        told(self.gateway.clone(), request_hash).await
+    /// How long a host may deny a promise. A run that has its contradiction waits for no second one.
+    async fn denial(&self) -> Duration {
+        if self.oracle.lock().await.faults().is_empty() { DENIAL } else { Duration::ZERO }
     }
 
-    async fn told_all(&self, held: Vec<(Held, B256)>) -> Result<Vec<(Bytes, B256, Value)>> {
-        let gateway = self.gateway.clone();
+    /// What the host tells of a promise; if it knows nothing of it, that is noted.
+    async fn told(&self, slot: u64, request_hash: B256) -> Result<Option<Value>> {
+        let told = told(self.gateway.clone(), request_hash, self.denial().await).await?;
+        if let Told::Denied(why) = &told {
+            let what = format!("slot {slot} request {request_hash}: promised, and then {why}");
+            self.oracle.lock().await.fault(Kind::Forgotten, what);
+        }
+        Ok(told.known())
+    }
+
+    /// What the host tells of a slot's promises; if it does not know one of them, that is noted.
+    async fn told_all(&self, held: Vec<(Held, B256)>) -> Result<Option<Vec<(Bytes, B256, Value)>>> {
+        let (gateway, denial) = (self.gateway.clone(), self.denial().await);
         let all = at_once(held, move |(h, root): (Held, B256)| {
             let gateway = gateway.clone();
-            async move { Ok((h.answer, root, told(gateway, h.asked.request_hash).await?)) }
+            async move {
+                let told = told(gateway, h.asked.request_hash, denial).await;
+                (h, root, told)
+            }
         });
-        all.await.into_iter().collect()
+        let mut known = Some(Vec::new());
+        for (h, root, told) in all.await {
+            match told? {
+                Told::Known(v) => known.iter_mut().for_each(|all| all.push((h.answer.clone(), root, v.clone()))),
+                Told::Denied(why) => {
+                    let what = format!("slot {} tx {}: promised, and then {why}", h.asked.slot, h.asked.tx_hash);
+                    self.oracle.lock().await.fault(Kind::Forgotten, what);
+                    known = None;
+                }
+            }
+        }
+        Ok(known)
     }
 
     async fn finalized(&self) -> Result<()> {
@@ -291,19 +347,6 @@ impl<'a> Auditor<'a> {
         let slot = slot.as_str().and_then(|s| s.parse().ok()).with_context(|| format!("no final slot: {v}"))?;
         self.oracle.lock().await.finalized(slot);
         Ok(())
-    }
-}
-
-/// What the host tells of a promise, by its request's hash.
-async fn told(gateway: String, request_hash: B256) -> Result<Value> {
-    let begin = Instant::now();
-    loop {
-        let params = json!([{ "request_hash": request_hash }]);
-        match http::rpc(&gateway, "tandem_promise", params, PATIENCE).await {
-            Ok(v) => return Ok(v),
-            Err(e) if begin.elapsed() > LIMIT => bail!("tandem_promise {request_hash}: {e:#}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
     }
 }
 

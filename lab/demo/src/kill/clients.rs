@@ -1,27 +1,28 @@
-//! Clients of the kill loop: honest ones in both dialects, ones that ask for chains of nonces or for one
-//! transaction in two slots, and ones that contradict themselves.
+//! Clients of the kill loop: honest ones in both dialects who want each resource used up, ones that ask for
+//! chains of nonces or for one transaction in two slots, ones that ask for more than they can pay, and ones
+//! that contradict themselves.
 
 use super::{
-    oracle::{Answer, Asked, Kind, Oracle},
-    room,
+    oracle::{Answer, Asked, Kind, Oracle, Says},
+    wants::{Maker, Want},
 };
 use crate::{
     ask,
     rig::{Rig, now_ms},
-    wallet::{Fees, SignedTx, Wallet},
+    wallet::SignedTx,
 };
 use alloy_primitives::{B256, Bytes};
 use anyhow::Result;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use std::{
+    ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
-use tandem_types::{Slot, SlotClock};
 use tokio::{sync::Mutex, task::JoinSet};
 
 /// Clients that ask at once. One lane of senders more is for the probe after each kill.
@@ -29,25 +30,30 @@ const CLIENTS: u32 = 12;
 /// Of the slots that are served, the nearest are asked for: the end is judged when the last is over. The
 /// one after them is left to the probes, so that they find room.
 const NEAR: usize = 4;
+/// Kills and returns after which blobs are asked for until the next kill: at the first one the host loads the
+/// trusted setup, which takes longer than most of its lives here.
+const BLOB_LIFE: u64 = 6;
 /// How long a client waits for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long after a kill an honest request may take to succeed, at the very most.
 const PROBE: Duration = Duration::from_secs(30);
-/// A cut-off is near for a host that closes slots 20 ms before it, and for a client that reads its own
-/// clock after the answer came.
-const NEAR_CUTOFF_MS: u64 = 50;
-
 /// Accounts for so many rounds: in a round of one to two seconds clients use up as many senders as slots
 /// have room, and those of requests that a kill cut off.
 pub const fn accounts(rounds: u32) -> u32 {
     8_000 + rounds.saturating_mul(120)
 }
 
+/// Accounts beside these that can pay two transfers and no third, each of which asks for three once.
+pub const fn poor(rounds: u32) -> Range<u32> {
+    let first = accounts(rounds);
+    first..first + 100 + rounds.saturating_mul(8)
+}
+
 /// A wallet's transaction, by `eth_sendRawTransaction`: for whichever slot the host says.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    /// Index of the sender's account.
-    pub sender: u32,
+    /// The request, for no slot.
+    pub asked: Asked,
     /// The transaction.
     pub tx: SignedTx,
     /// Whether its hash came back.
@@ -68,9 +74,14 @@ struct Shared {
     up: AtomicBool,
     /// Rises with each kill, so that a request knows whether the host was up all the while.
     life: AtomicU64,
-    chain_id: u64,
-    clock: SlotClock,
+    maker: Maker,
     accounts: u32,
+    /// The next poor account.
+    poor: AtomicU32,
+    poor_end: u32,
+    /// One blob is asked for at a time: a host checks few at once and turns others away, and each life of it
+    /// loads the trusted setup at the first.
+    blob: Mutex<()>,
     sent: Mutex<Vec<Sent>>,
 }
 
@@ -92,16 +103,22 @@ impl Lane {
 
 impl Crowd {
     /// Starts the clients.
-    pub fn start(rig: &Rig, gateway: &str, oracle: Arc<Mutex<Oracle>>, seed: u64, accounts: u32) -> Self {
+    ///
+    /// # Errors
+    /// If the proofs of their blobs can not be made.
+    pub fn start(rig: &Rig, gateway: &str, oracle: Arc<Mutex<Oracle>>, seed: u64, rounds: u32) -> Result<Self> {
+        let poor = poor(rounds);
         let shared = Arc::new(Shared {
             gateway: gateway.to_owned(),
             oracle,
             stop: AtomicBool::new(false),
             up: AtomicBool::new(true),
             life: AtomicU64::new(0),
-            chain_id: rig.chain_id(),
-            clock: rig.clock(),
-            accounts,
+            maker: Maker::new(rig.chain_id())?,
+            accounts: accounts(rounds),
+            poor: AtomicU32::new(poor.start),
+            poor_end: poor.end,
+            blob: Mutex::default(),
             sent: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
@@ -110,7 +127,7 @@ impl Crowd {
             let rng = ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000).wrapping_add(i.into()));
             tasks.spawn(async move { client(shared, Lane { next: i, spare: Vec::new() }, rng).await });
         }
-        Self { tasks: Mutex::new(tasks), shared, probe: Mutex::new(Lane { next: CLIENTS, spare: Vec::new() }) }
+        Ok(Self { tasks: Mutex::new(tasks), shared, probe: Mutex::new(Lane { next: CLIENTS, spare: Vec::new() }) })
     }
 
     /// Tells the clients whether the host should be answering.
@@ -138,7 +155,7 @@ impl Crowd {
             let slots = ask::served(&s.gateway).await.unwrap_or_default();
             if let Some(slot) = slots.get(NEAR).or(slots.last()) {
                 let mut lane = self.probe.lock().await;
-                if honest(s, &mut lane, slot.slot).await.unwrap_or(false) {
+                if honest(s, &mut lane, slot.slot, Want::Plain).await.unwrap_or(false) {
                     return Some(begin.elapsed());
                 }
             }
@@ -167,12 +184,14 @@ async fn client(s: Arc<Shared>, mut lane: Lane, mut rng: ChaCha8Rng) {
             continue;
         };
         // Signing can not fail for these keys; a client that could not would just go on.
-        let won = match rng.random_range(0..20) {
-            0..10 => honest(&s, &mut lane, slot).await,
-            10..12 => by_wallet(&s, &mut lane).await,
-            12..14 => chain(&s, &mut lane, [slot.min(other), slot.max(other)]).await,
-            14..15 => twice(&s, &mut lane, slot, other).await,
-            15..18 => two_faced(&s, &mut lane, slot, slot).await,
+        let won = match rng.random_range(0..40) {
+            0..19 => honest(&s, &mut lane, slot, Want::of_slot(slot)).await,
+            19 => blob(&s, &mut lane, slot).await,
+            20..24 => by_wallet(&s, &mut lane).await,
+            24..28 => chain(&s, &mut lane, [slot.min(other), slot.max(other)]).await,
+            28 => twice(&s, &mut lane, slot, other).await,
+            29..31 => beyond_means(&s, slot).await,
+            31..37 => two_faced(&s, &mut lane, slot, slot).await,
             _ => two_faced(&s, &mut lane, slot, other).await,
         };
         // Where the near slots are full, clients wait for others to open.
@@ -183,27 +202,26 @@ async fn client(s: Arc<Shared>, mut lane: Lane, mut rng: ChaCha8Rng) {
 
 impl Shared {
     /// A sender that has money. That there are enough is the rig's business.
-    async fn wallet(&self, lane: &mut Lane) -> Result<(u32, Wallet)> {
+    async fn sender(&self, lane: &mut Lane) -> u32 {
         let index = lane.take();
         if index >= self.accounts {
             self.oracle.lock().await.fault(Kind::Rig, format!("the {} accounts are used up", self.accounts));
         }
-        Ok((index, Wallet::nth(index, self.chain_id)?))
+        index
     }
 
-    /// Sends, judges an honest one, and takes down the answer.
-    async fn send(&self, asked: Asked, honest: bool) -> Answer {
+    /// Sends, judges the host by what comes while it is up, and takes down the answer.
+    async fn send(&self, asked: Asked) -> Answer {
         self.oracle.lock().await.asking(&asked);
         let (life, was_up) = (self.life.load(Ordering::SeqCst), self.up.load(Ordering::SeqCst));
         let answer = ask::send(&self.gateway, &asked.request, PATIENCE).await;
         let mut oracle = self.oracle.lock().await;
-        if honest && was_up && self.life.load(Ordering::SeqCst) == life {
-            let now = now_ms() + NEAR_CUTOFF_MS;
-            let late = now >= self.clock.cutoff_ms(Slot::new(asked.slot));
-            // No block can be offered in the slot in which the host came back, and in the next one.
-            let blind = asked.slot <= self.clock.slot_at(now).get() + 1;
+        let at_ms = now_ms();
+        if was_up && self.life.load(Ordering::SeqCst) == life {
             match &answer {
-                Answer::Refused(code) if oracle.is_fair(&asked, code, (late, blind), &room::ROOM) => {}
+                answer if answer.refusal().is_some_and(|code| oracle.says(&asked, code, at_ms) != Says::Unfair) => {}
+                // It loads the setup. What it makes of the blob is asked again, and must be answered.
+                Answer::Nothing if asked.blobs > 0 => {}
                 other => {
                     if !matches!(other, Answer::Promise(_)) {
                         tracing::warn!(answer = ?other, slot = asked.slot, sender = asked.sender, "an honest request");
@@ -212,45 +230,50 @@ impl Shared {
                 }
             }
         }
-        oracle.take(asked, answer.clone());
+        oracle.take_at(asked, answer.clone(), at_ms);
         answer
     }
 }
 
 /// A new sender's first transaction. Says whether it was promised.
-async fn honest(s: &Shared, lane: &mut Lane, slot: u64) -> Result<bool> {
-    let (index, wallet) = s.wallet(lane).await?;
-    let (asked, _) = ask::ask(&wallet, index, 0, slot, 1, Fees::default())?;
-    let answer = s.send(Asked { secured: room::is_secured(index), ..asked }, true).await;
-    if matches!(answer, Answer::Refused(_)) {
+async fn honest(s: &Shared, lane: &mut Lane, slot: u64, want: Want) -> Result<bool> {
+    let index = s.sender(lane).await;
+    let (asked, _) = s.maker.request(index, want, 0, slot, 1)?;
+    let answer = s.send(asked).await;
+    if answer.refusal().is_some() {
         lane.spare.push(index);
     }
     Ok(matches!(answer, Answer::Promise(_)))
 }
 
+/// A new sender's blob, in a life of the host that is for blobs, and if nobody else is asking for one.
+async fn blob(s: &Shared, lane: &mut Lane, slot: u64) -> Result<bool> {
+    if !s.life.load(Ordering::SeqCst).is_multiple_of(BLOB_LIFE) {
+        return Ok(true);
+    }
+    let Ok(_turn) = s.blob.try_lock() else { return Ok(true) };
+    honest(s, lane, slot, Want::Blob).await
+}
+
 /// A plain wallet's transaction. It is looked up after the next kill, or at the end.
 async fn by_wallet(s: &Shared, lane: &mut Lane) -> Result<bool> {
-    let (index, wallet) = s.wallet(lane).await?;
-    let (asked, tx) = ask::ask(&wallet, index, 0, 0, 1, Fees::default())?;
-    let asked = Asked { secured: room::is_secured(index), request: ask::wallet_request(&tx.raw)?, ..asked };
+    let index = s.sender(lane).await;
+    let (asked, tx) = s.maker.request(index, Want::Plain, 0, 0, 1)?;
+    let asked = Asked { request: ask::wallet_request(&tx.raw)?, ..asked };
     s.oracle.lock().await.asking(&asked);
     let answer = ask::send(&s.gateway, &asked.request, PATIENCE).await;
     let mut sent = s.sent.lock().await;
-    let acknowledged = match answer {
-        Answer::Refused(code) => {
-            lane.spare.push(index);
-            s.oracle.lock().await.wallet_answered(&asked.request, Some(&code));
-            return Ok(false);
-        }
-        Answer::Promise(bytes) => {
-            if let Some(what) = wrong_hash(&bytes, tx.hash) {
-                s.oracle.lock().await.fault(Kind::Invalid, what);
-            }
-            true
-        }
-        Answer::Nothing => false,
-    };
-    sent.push(Sent { sender: index, tx, acknowledged });
+    if let Some(code) = answer.refusal() {
+        s.oracle.lock().await.wallet_answered(&asked, Some(code));
+        return Ok(false);
+    }
+    let acknowledged = matches!(answer, Answer::Promise(_));
+    if let Answer::Promise(bytes) = answer
+        && let Some(what) = wrong_hash(&bytes, tx.hash)
+    {
+        s.oracle.lock().await.fault(Kind::Invalid, what);
+    }
+    sent.push(Sent { asked, tx, acknowledged });
     Ok(acknowledged)
 }
 
@@ -263,11 +286,23 @@ pub fn wrong_hash(answer: &Bytes, hash: B256) -> Option<String> {
 
 /// Three nonces of a new sender, one after another, for slots that do not go back.
 async fn chain(s: &Shared, lane: &mut Lane, slots: [u64; 2]) -> Result<bool> {
-    let (index, wallet) = s.wallet(lane).await?;
-    for (nonce, slot) in [(0, slots[0]), (1, slots[0]), (2, slots[1])] {
-        let (asked, _) = ask::ask(&wallet, index, nonce, slot, 1, Fees::default())?;
-        let answer = s.send(Asked { secured: room::is_secured(index), ..asked }, true).await;
-        if !matches!(answer, Answer::Promise(_)) {
+    let index = s.sender(lane).await;
+    three(s, index, Want::Plain, [slots[0], slots[0], slots[1]]).await
+}
+
+/// The same of a sender that can pay two of them, for one slot.
+async fn beyond_means(s: &Shared, slot: u64) -> Result<bool> {
+    let index = s.poor.fetch_add(1, Ordering::SeqCst);
+    if index >= s.poor_end {
+        return Ok(false);
+    }
+    three(s, index, Want::Poor, [slot; 3]).await
+}
+
+async fn three(s: &Shared, sender: u32, want: Want, slots: [u64; 3]) -> Result<bool> {
+    for (nonce, slot) in (0..).zip(slots) {
+        let (asked, _) = s.maker.request(sender, want, nonce, slot, 1)?;
+        if !matches!(s.send(asked).await, Answer::Promise(_)) {
             return Ok(nonce > 0);
         }
     }
@@ -276,23 +311,22 @@ async fn chain(s: &Shared, lane: &mut Lane, slots: [u64; 2]) -> Result<bool> {
 
 /// One transaction for two slots: it will be in the first, and the second is kept early.
 async fn twice(s: &Shared, lane: &mut Lane, slot: u64, other: u64) -> Result<bool> {
-    let (index, wallet) = s.wallet(lane).await?;
+    let index = s.sender(lane).await;
     let mut won = false;
     for slot in [slot, other] {
-        let (asked, _) = ask::ask(&wallet, index, 0, slot, 1, Fees::default())?;
-        won |= matches!(s.send(Asked { secured: room::is_secured(index), ..asked }, true).await, Answer::Promise(_));
+        let (asked, _) = s.maker.request(index, Want::Plain, 0, slot, 1)?;
+        won |= matches!(s.send(asked).await, Answer::Promise(_));
     }
     Ok(won)
 }
 
 /// Two transactions of one nonce, at the same time. Says whether one was promised.
 async fn two_faced(s: &Shared, lane: &mut Lane, slot: u64, other_slot: u64) -> Result<bool> {
-    let (index, wallet) = s.wallet(lane).await?;
-    let secured = room::is_secured(index);
-    let (a, _) = ask::ask(&wallet, index, 0, slot, 1, Fees::default())?;
-    let (b, _) = ask::ask(&wallet, index, 0, other_slot, 2, Fees::default())?;
-    let [a, b] = [a, b].map(|asked| Asked { contested: true, secured, ..asked });
-    let (x, y) = tokio::join!(s.send(a, false), s.send(b, false));
+    let index = s.sender(lane).await;
+    let (a, _) = s.maker.request(index, Want::Plain, 0, slot, 1)?;
+    let (b, _) = s.maker.request(index, Want::Plain, 0, other_slot, 2)?;
+    let [a, b] = [a, b].map(|asked| Asked { contested: true, ..asked });
+    let (x, y) = tokio::join!(s.send(a), s.send(b));
     Ok([&x, &y].iter().any(|r| matches!(r, Answer::Promise(_))))
 }
 
@@ -322,7 +356,7 @@ mod tests {
     #[test]
     fn two_thousand_rounds_have_senders_enough_and_no_more_than_a_devnet_carries() {
         // Most promises a round: the room of a slot over its rounds, and what a kill cuts off.
-        let a_round = room::ROOM.count / 6 + u64::from(CLIENTS) + 1;
-        assert!(u64::from(accounts(2_000)) > 2_000 * a_round && accounts(2_000) < 500_000);
+        let a_round = crate::kill::room::ROOM.count / 5 + u64::from(CLIENTS) + 1;
+        assert!(u64::from(accounts(2_000)) > 2_000 * a_round && poor(2_000).end < 500_000);
     }
 }

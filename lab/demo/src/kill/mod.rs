@@ -5,21 +5,31 @@
 //! how they interleave is the machine's.
 //!
 //! # What must hold
-//! - No nonce is promised to two transactions, no slot's promises exceed its room, and at least one slot
-//!   was filled to its limit.
+//! - No nonce is promised to two transactions, no slot's promises exceed its room in any resource, no sender's
+//!   its money; each resource was used up in at least one slot.
 //! - Every promise is for what was asked, signed by the committer that the slot's proposer delegated, in
 //!   both dialects; delegations never change; a slot's completeness root covers all its promises.
 //! - Every promise, asked for again after kills, when its slot is over and at the end, is answered with
-//!   the same bytes. What was not answered gets its promise, or a fresh answer that fits what others hold.
+//!   the same bytes. What was not answered gets its promise, or a refusal for which clients see the reason.
 //! - Every promise is in its slot's block. Only a kill between header and publication excuses.
-//! - After each kill an honest request succeeds, mostly within [`SOON`], always within half a minute.
+//! - No relay is given two constraints messages for one slot.
+//! - Slots become final, and what the host tells of them is what the chain shows; the journal begins and
+//!   removes segments meanwhile.
+//! - A host that is killed again while it recovers is as good as one that was not.
+//! - After each kill an honest request succeeds, mostly within `SOON`, always within half a minute.
 
 pub mod audit;
 pub mod clients;
+mod control;
+pub mod disk;
+pub mod moment;
 pub mod oracle;
 pub mod proof;
 pub mod room;
+pub mod settled;
+mod told;
 pub mod verdict;
+pub mod wants;
 
 use crate::{
     process::Host,
@@ -29,7 +39,9 @@ use crate::{
 use anyhow::{Result, bail};
 use audit::Auditor;
 use clients::Crowd;
-use oracle::{Kind, Oracle};
+use disk::Segments;
+use moment::Moments;
+use oracle::{Kind, Oracle, Terms};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::{
@@ -38,6 +50,9 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tandem_devnet::{consensus::FinalityConfig, execution::dev_account};
+use tandem_testkit::{Behaviour, Relay, RelayConfig, Wallet};
+use tandem_types::Wei;
 use tokio::sync::Mutex;
 use verdict::{Downs, Seen};
 
@@ -46,8 +61,20 @@ use verdict::{Downs, Seen};
 const SLOT_MS: u64 = 12_000;
 /// After how long after a kill an honest request succeeds, for nineteen kills of twenty.
 const SOON: Duration = Duration::from_secs(5);
-/// Rounds after which slots that are over are checked: well before they are final.
-const CHECK_EVERY: u32 = 20;
+/// Rounds after which it is told how far the loop is.
+const TELL_EVERY: u32 = 20;
+/// Of so many kills one is followed by another while the host starts.
+const AGAIN: u32 = 4;
+/// When that one comes, in milliseconds from the start: most are ready later.
+const STARTING_MS: u64 = 150;
+/// Slots until a block is final: enough that a slot that is over is looked at before.
+const FINAL_AFTER: u64 = 6;
+/// Rounds from which on everything must have been seen: each resource used up, a blob kept across a kill, slots
+/// settled, segments begun. Fewer end before a slot is final.
+const WHOLE: u32 = 100;
+/// The resources that must have been used up. Blobs are judged like these, but few of the host's lives are
+/// long enough to promise several.
+const RESOURCES: [&str; 3] = ["promises", "gas", "bytes"];
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -60,6 +87,8 @@ pub struct Options {
     pub seed: u64,
     /// Negative control: the host acknowledges before it wrote.
     pub break_write: bool,
+    /// Where the table goes as JSON.
+    pub report: Option<PathBuf>,
 }
 
 /// Runs the loop and prints its table.
@@ -69,19 +98,23 @@ pub struct Options {
 /// replays it.
 pub async fn run(options: &Options) -> Result<Report> {
     println!("kill loop: {} rounds, seed {}", options.rounds, options.seed);
-    let accounts = clients::accounts(options.rounds);
-    let config = RigConfig { slot_ms: SLOT_MS, seed: options.seed, accounts, ..RigConfig::default() };
-    let mut rig = Rig::start(config).await?;
-    let mut host = start_host(&mut rig, options).await?;
-    let oracle = Arc::new(Mutex::new(Oracle::default()));
-    let crowd = Crowd::start(&rig, &host.gateway, Arc::clone(&oracle), options.seed, accounts);
+    let mut rig = Rig::start(rig_config(options)?).await?;
+    let relay = start_relay(&rig, options.seed).await?;
+    let mut host = start_host(&mut rig, &relay, options).await?;
+    let terms = Terms { room: room::ROOM, clock: rig.clock() };
+    let oracle = Arc::new(Mutex::new(Oracle::with(terms)));
+    let crowd = Crowd::start(&rig, &host.gateway, Arc::clone(&oracle), options.seed, options.rounds)?;
     let mut run = Run {
         auditor: Auditor::new(&rig, &host.gateway, Arc::clone(&oracle)),
+        relay,
         seen: Seen::default(),
         oracle,
         downs: Downs::new(),
         returns: Vec::new(),
+        moments: Moments::default(),
+        in_recovery: 0,
         probes: Vec::new(),
+        checked: 0,
     };
     let mut report = Report::default();
     let done = run.all(&rig, &mut host, &crowd, options, &mut report).await;
@@ -89,10 +122,17 @@ pub async fn run(options: &Options) -> Result<Report> {
     drop(run);
     host.stop()?;
     rig.stop().await;
-    done?;
     if options.break_write {
-        return judge_control(&kinds, options.seed);
+        done?;
+        return control::judge(&kinds, options.seed);
     }
+    if let Err(e) = &done {
+        report.add("the loop came to its table", false, 0.0, "", format!("{e:#}"));
+    }
+    if let Some(file) = &options.report {
+        report.write(file)?;
+    }
+    done?;
     print!("{}", report.table());
     if !report.is_ok() {
         bail!("replay with: tandem lab kill-loop --rounds {} --seed {}", options.rounds, options.seed);
@@ -100,9 +140,42 @@ pub async fn run(options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-async fn start_host(rig: &mut Rig, options: &Options) -> Result<Host> {
-    let mut host = rig.add_host(&options.binary, "host", 0..rig.validators(), "prysm", &[]).await?;
-    room::narrow(&host.dir.join("tandem.toml"), rig)?;
+fn rig_config(options: &Options) -> Result<RigConfig> {
+    let purse = |index| -> Result<_> {
+        let address = Wallet::new(dev_account(index), tandem_devnet::Config::default().chain_id)?.address();
+        Ok((address, Wei::from(wants::POOR_WEI)))
+    };
+    Ok(RigConfig {
+        slot_ms: SLOT_MS,
+        seed: options.seed,
+        accounts: clients::accounts(options.rounds),
+        finality: FinalityConfig { lag_slots: FINAL_AFTER, step_slots: 1 },
+        purses: clients::poor(options.rounds).map(purse).collect::<Result<_>>()?,
+        ..RigConfig::default()
+    })
+}
+
+/// An honest relay that takes constraints.
+async fn start_relay(rig: &Rig, seed: u64) -> Result<Relay> {
+    let config = RelayConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        execution: rig.execution().to_owned(),
+        beacon: rig.beacon().to_owned(),
+        genesis_fork_version: rig.genesis_fork_version(),
+        chain_id: rig.chain_id(),
+        seed,
+        constraints: true,
+        behaviour: Behaviour::default(),
+    };
+    Relay::start(config).await
+}
+
+async fn start_host(rig: &mut Rig, relay: &Relay, options: &Options) -> Result<Host> {
+    let relays = [format!("{}+constraints", relay.url())];
+    let mut host = rig.add_host(&options.binary, "host", 0..rig.validators(), "prysm", &relays).await?;
+    // With writes that come late a new segment would be an empty file for a while: a kill then leaves what no
+    // host starts from, and the control is to show lost promises.
+    room::narrow(&host.dir.join("tandem.toml"), rig, !options.break_write)?;
     if options.break_write {
         host.flag("--lab-ack-before-write");
     }
@@ -111,19 +184,29 @@ async fn start_host(rig: &mut Rig, options: &Options) -> Result<Host> {
     host.ready(Duration::from_secs(30)).await?;
     host.without_flag("--first-use");
     rig.connect(&host).await?;
+    if !options.break_write {
+        Segments::first_is_full(&host.dir).await?;
+        room::widen_segments(&host.dir.join("tandem.toml"))?;
+    }
     Ok(host)
 }
 
 /// A run under way.
 struct Run<'a> {
     auditor: Auditor<'a>,
+    relay: Relay,
     seen: Seen,
     oracle: Arc<Mutex<Oracle>>,
     downs: Downs,
     /// From each kill until the host was ready.
     returns: Vec<Duration>,
+    moments: Moments,
+    /// Kills that met a host as it started.
+    in_recovery: u32,
     /// From each kill until an honest request succeeded.
     probes: Vec<Option<Duration>>,
+    /// Slots before this one were looked at.
+    checked: u64,
 }
 
 impl Run<'_> {
@@ -137,14 +220,20 @@ impl Run<'_> {
     ) -> Result<()> {
         let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
         for round in 1..=options.rounds {
-            let moment = Duration::from_millis(rng.random_range(20..900));
-            self.one_round(host, crowd, moment).await?;
+            tokio::time::sleep(Duration::from_millis(rng.random_range(20..900))).await;
+            let spared = moment::spared(&rig.clock(), now_ms(), &self.returns);
+            tokio::time::sleep(spared).await;
+            self.moments.note(&rig.clock(), now_ms(), spared);
+            self.one_round(host, crowd, &mut rng).await?;
             self.auditor.after_kill(crowd).await?;
-            if round % CHECK_EVERY == 0 {
-                self.auditor.slots_before(rig.slot_now().saturating_sub(1)).await?;
+            let over = rig.slot_now().saturating_sub(1);
+            if over > self.checked {
+                self.checked = over;
+                self.auditor.slots_before(over).await?;
                 self.seen.decisions(rig).await?;
             }
-            if round % CHECK_EVERY == 0 || round == options.rounds {
+            self.look_at_relay().await;
+            if round % TELL_EVERY == 0 || round == options.rounds {
                 self.tell(round).await;
             }
             if !self.oracle.lock().await.faults().is_empty() {
@@ -161,17 +250,42 @@ impl Run<'_> {
         let last = self.oracle.lock().await.held().iter().map(|h| h.asked.slot).max().unwrap_or(0);
         rig.wait_for_slot(last + 2).await?;
         self.auditor.slots_before(u64::MAX).await?;
+        self.look_at_relay().await;
         let ends = verdict::judge(rig, &self.oracle, &mut self.seen, &self.downs).await?;
-        self.rows(report, &ends).await;
+        let settled = settled::check(rig, &host.gateway, &self.oracle, &ends).await?;
+        let segments = Segments::of(&host.dir)?;
+        self.rows(report, &ends, options.rounds).await;
+        self.rows_of_time(report, settled, options.rounds >= WHOLE).await;
+        segments.rows(report, options.rounds, options.rounds >= WHOLE);
         self.print_faults().await
     }
 
-    async fn one_round(&mut self, host: &mut Host, crowd: &Crowd, moment: Duration) -> Result<()> {
-        tokio::time::sleep(moment).await;
+    /// A relay keeps the first message of a slot, and notes where it was given another one.
+    async fn look_at_relay(&self) {
+        for slot in self.relay.slots().contradicted {
+            let what = format!("slot {slot}: the relay was given two different messages");
+            self.oracle.lock().await.fault(Kind::Constraints, what);
+        }
+    }
+
+    /// Kills, and tells the oracle when: whoever had no answer until then had none for that.
+    async fn kill(&self, host: &mut Host) -> Result<()> {
+        host.kill()?;
+        self.oracle.lock().await.killed_at(now_ms());
+        Ok(())
+    }
+
+    async fn one_round(&mut self, host: &mut Host, crowd: &Crowd, rng: &mut ChaCha8Rng) -> Result<()> {
         crowd.host_is_up(false);
         let (begin, from) = (Instant::now(), now_ms());
-        host.kill()?;
+        self.kill(host).await?;
         host.start()?;
+        if rng.random_ratio(1, AGAIN) {
+            tokio::time::sleep(Duration::from_millis(rng.random_range(0..STARTING_MS))).await;
+            self.in_recovery += u32::from(!host.is_ready().await);
+            self.kill(host).await?;
+            host.start()?;
+        }
         host.ready(Duration::from_secs(30)).await?;
         self.returns.push(begin.elapsed());
         self.downs.push((from, now_ms()));
@@ -198,22 +312,24 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn rows(&self, report: &mut Report, ends: &verdict::Ends) {
+    async fn rows(&self, report: &mut Report, ends: &verdict::Ends, rounds: u32) {
+        let whole = rounds >= WHOLE;
         let mut o = self.oracle.lock().await;
         let full = o.check_room(&room::ROOM);
-        let slots: usize = full.values().sum();
-        let by: Vec<String> = full.iter().map(|(pool, n)| format!("{n} of {pool}")).collect();
         let (held, verified) = (o.held().len(), self.auditor.verified());
         let detail = format!("{verified} verified, {} of them asked for by plain wallets", self.auditor.wallets());
         let both = held > 0 && verified == held && self.auditor.wallets() > 0;
         report.add("promises held by clients", both, held as f64, "", detail);
-        ends.rows(report);
-        report.add("slots filled to their limit", slots > 0, slots as f64, "", by.join(", "));
+        ends.rows(report, whole);
+        let full = full_row(&full, o.penniless(), whole);
+        report.add("slots filled to their limit", full.0, full.1, "", full.2);
         let checked = self.auditor.slots();
         report.add("completeness roots", checked > 0, checked as f64, "", "each covers exactly its slot's promises");
         let refusals: Vec<String> = o.refusals().iter().map(|(k, n)| format!("{n} {k}")).collect();
         let faults = o.faults().len();
-        report.add("contradictions", faults == 0, faults as f64, "", format!("refused: {}", refusals.join(", ")));
+        let first = o.faults().first().map(|f| format!("first: {f}; ")).unwrap_or_default();
+        let told = format!("{first}refused: {}", refusals.join(", "));
+        report.add("contradictions", faults == 0, faults as f64, "", told);
         let honest = o.honest_counts();
         let detail = format!("of {} that had room and time, {} refused", honest.asked, honest.refused);
         report.add("honest requests to a ready host", honest.is_ok(), honest.won as f64, "", detail);
@@ -221,14 +337,36 @@ impl Run<'_> {
         report.add("honest requests after a kill", probes.0, probes.1, "", probes.2);
         let slowest = self.returns.iter().max().copied().unwrap_or_default();
         let killed = self.returns.len();
-        report.add(
-            "kills survived",
-            killed > 0,
-            killed as f64,
-            "",
-            format!("slowest return {} ms", slowest.as_millis()),
-        );
+        let detail = format!("slowest return {} ms", slowest.as_millis());
+        report.add("kills survived", killed == rounds as usize, killed as f64, "", detail);
+        let again = self.in_recovery;
+        report.add("kills as the host starts", again > 0 || !whole, f64::from(again), "", "before it was ready");
+        let (ok, at_the_door, detail) = self.moments.row(whole);
+        report.add("kills between cut-off and header", ok, at_the_door, "", detail);
     }
+
+    /// What a host does as slots pass, and what a kill could meet it at.
+    async fn rows_of_time(&self, report: &mut Report, settled: usize, whole: bool) {
+        let seen = self.relay.slots();
+        let told = seen.constrained.len();
+        let (others, taken) = (seen.contradicted.len(), seen.taken.len());
+        let detail = format!("one each, {others} with another; {taken} of its blocks taken");
+        let ok = seen.contradicted.is_empty() && (told > 0 || !whole);
+        report.add("slots constrained at a relay", ok, told as f64, "", detail);
+        let o = self.oracle.lock().await;
+        let expired = o.refusals().get("expired").copied().unwrap_or_default();
+        let detail = format!("with the fates that the chain shows; {expired} asked for again and told as expired");
+        report.add("slots settled", settled > 0 || !whole, settled as f64, "", detail);
+    }
+}
+
+/// Each resource must have been used up in some slot, and some sender's money.
+fn full_row(full: &BTreeMap<&'static str, usize>, penniless: u64, whole: bool) -> (bool, f64, String) {
+    let used_up = |resource: &&str| full.iter().any(|(pool, n)| pool.ends_with(*resource) && *n > 0);
+    let by: Vec<String> = full.iter().map(|(pool, n)| format!("{n} of {pool}")).collect();
+    let ok = RESOURCES.iter().filter(|r| used_up(r)).count() == RESOURCES.len() && penniless > 0;
+    let detail = format!("{}; {penniless} requests beyond their sender's money refused", by.join(", "));
+    (ok || !whole, full.values().sum::<usize>() as f64, detail)
 }
 
 /// All must have succeeded, and of twenty at most one later than [`SOON`].
@@ -244,28 +382,19 @@ fn probe_row(probes: &[Option<Duration>]) -> (bool, f64, String) {
     )
 }
 
-/// The control must have been caught, by what an early acknowledgement leads to and by nothing else.
-fn judge_control(kinds: &BTreeMap<Kind, usize>, seed: u64) -> Result<Report> {
-    let losses: usize = kinds.iter().filter(|(k, _)| k.is_loss()).map(|(_, n)| n).sum();
-    if losses == 0 {
-        bail!("the host acknowledged before it wrote, and the loop found no lost promise (seed {seed}): {kinds:?}");
-    }
-    println!("negative control: a host that acknowledges before it writes is caught: {kinds:?}");
-    let mut control = Report::default();
-    let detail = format!("an acknowledgement before the write was found: {kinds:?}");
-    control.add("negative control", true, losses as f64, "", detail);
-    Ok(control)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_control_is_caught_by_lost_promises_only_and_not_by_whatever_else_went_wrong() {
-        let of = |kinds: &[Kind]| judge_control(&kinds.iter().map(|k| (*k, 1)).collect(), 1).is_ok();
-        assert!(of(&[Kind::Double]) && of(&[Kind::Forgotten, Kind::Unready]) && of(&[Kind::Lost]));
-        assert!(!of(&[]) && !of(&[Kind::Unready, Kind::Silent, Kind::Rig, Kind::Missed, Kind::Denied]));
+    fn a_whole_run_needs_each_resource_used_up_and_a_short_one_does_not() {
+        let all = BTreeMap::from([("unsecured promises", 3), ("gas", 3), ("bytes", 1)]);
+        assert_eq!((full_row(&all, 1, true).0, full_row(&all, 1, true).1), (true, 7.0));
+        assert!(!full_row(&all, 0, true).0, "nobody ran out of money");
+        for pool in all.keys() {
+            let without: BTreeMap<_, _> = all.iter().filter(|(p, _)| *p != pool).map(|(p, n)| (*p, *n)).collect();
+            assert!(!full_row(&without, 1, true).0 && full_row(&without, 1, false).0, "{pool}");
+        }
     }
 
     #[test]

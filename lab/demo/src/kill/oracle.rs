@@ -1,51 +1,26 @@
 //! What clients received, and whether it can all be true. It knows nothing of the host's inside.
 
+mod asked;
+mod contested;
+mod fair;
+#[cfg(test)]
+mod fair_tests;
 mod fault;
+#[cfg(test)]
+mod lost_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use asked::{Answer, Asked, EXPIRED, Purse};
+pub use fair::{Says, Terms};
 pub use fault::Kind;
 
 use super::room::Used;
+use crate::rig::now_ms;
 use alloy_primitives::{B256, Bytes};
+use contested::Contested;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tandem_journal::RoomLimits;
-
-/// What somebody asked for: one transaction of a sender's nonce, for one slot.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// Index of the sender's account.
-    pub sender: u32,
-    /// Its nonce.
-    pub nonce: u64,
-    /// The slot.
-    pub slot: u64,
-    /// The transaction.
-    pub tx_hash: B256,
-    /// Gas limit.
-    pub gas: u64,
-    /// Bytes of the transaction.
-    pub size: u64,
-    /// Whether the sender has a deposit.
-    pub secured: bool,
-    /// The request, byte for byte.
-    pub request: Bytes,
-    /// Fabric's hash of it.
-    pub request_hash: B256,
-    /// Whether another client asks for another transaction of the same nonce.
-    pub contested: bool,
-}
-
-/// What came back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// A signed promise: the `result`, byte for byte.
-    Promise(Bytes),
-    /// A refusal's stable code.
-    Refused(String),
-    /// Nothing: the connection broke, or time ran out.
-    Nothing,
-}
 
 /// A promise that somebody holds.
 #[derive(Clone, Debug)]
@@ -54,6 +29,8 @@ pub struct Held {
     pub asked: Asked,
     /// What was answered first.
     pub answer: Bytes,
+    /// When, in unix milliseconds.
+    pub at_ms: u64,
 }
 
 /// Honest requests to a ready host, and what came of them.
@@ -75,29 +52,30 @@ impl Honest {
     }
 }
 
-/// Refusals that say that something else is promised for the nonce, or that an earlier one is not.
-const TAKEN: [&str; 3] = ["conflict", "nonce-taken", "nonce-gap"];
-/// Refusals for want of room.
-const NO_ROOM: [&str; 2] = ["slot-full", "exhausted"];
-/// Refusals because the slot's cut-off is over or too near.
-const TOO_LATE: [&str; 4] = ["closed", "slot-closed", "slot-closing", "slot-past"];
-
 /// Everything that clients received.
 #[derive(Debug, Default)]
 pub struct Oracle {
+    terms: Option<Terms>,
     held: Vec<Held>,
     by_request: HashMap<Bytes, usize>,
     by_scope: HashMap<(u32, u64), HashSet<B256>>,
     used: BTreeMap<u64, Used>,
+    /// What each nonce of a poor sender can cost, of those that are promised. They are all for one slot, so
+    /// that none of it is paid while another may still be promised.
+    spent: HashMap<u32, BTreeMap<u64, u128>>,
+    /// Refusals for want of money.
+    penniless: u64,
     asking: HashMap<Bytes, Asked>,
     unanswered: HashMap<Bytes, Asked>,
     /// Requests that lost against another transaction of their nonce: after a kill they are asked again
     /// first. Where a promise was spoken and not recorded, one of them is now promised too.
     losers: Vec<Asked>,
     lost_once: HashSet<Bytes>,
-    /// Nonces for which something was refused since something else is promised: what, must be known in
-    /// the end.
-    taken: BTreeSet<(u32, u64)>,
+    contested: Contested,
+    /// What was not answered at first, and told as promised when its slot was final, without its bytes.
+    gone: HashMap<Bytes, Held>,
+    /// What was refused since its nonce is used: by what, must be known in the end.
+    used_up: Vec<Asked>,
     /// The newest final slot, where the chain is watched.
     finalized: Option<u64>,
     refusals: BTreeMap<String, u64>,
@@ -107,14 +85,36 @@ pub struct Oracle {
 }
 
 impl Oracle {
+    /// One that judges refusals by the room and the clock.
+    pub fn with(terms: Terms) -> Self {
+        Self { terms: Some(terms), ..Self::default() }
+    }
+
     /// Takes down that something is being asked for: until it is answered it may hold room.
     pub fn asking(&mut self, asked: &Asked) {
+        self.asking_at(asked, now_ms());
+    }
+
+    /// The same, at some time, in unix milliseconds.
+    pub fn asking_at(&mut self, asked: &Asked, at_ms: u64) {
+        self.contested.begin(asked, at_ms);
         self.asking.insert(asked.request.clone(), asked.clone());
     }
 
-    /// Takes down an answer.
+    /// Takes down that the host is killed about now.
+    pub fn killed_at(&mut self, at_ms: u64) {
+        self.contested.killed(at_ms);
+    }
+
+    /// Takes down an answer that came just now.
     pub fn take(&mut self, asked: Asked, answer: Answer) {
+        self.take_at(asked, answer, now_ms());
+    }
+
+    /// Takes down an answer that came at some time, in unix milliseconds.
+    pub fn take_at(&mut self, asked: Asked, answer: Answer, at_ms: u64) {
         self.asking.remove(&asked.request);
+        self.contested.note(&asked, &answer, at_ms);
         match answer {
             Answer::Nothing => {
                 if !self.by_request.contains_key(&asked.request) {
@@ -123,47 +123,60 @@ impl Oracle {
             }
             Answer::Refused(code) => {
                 *self.refusals.entry(code.clone()).or_default() += 1;
-                self.refused(&asked, &code);
+                self.refused(&asked, &code, at_ms);
             }
-            Answer::Promise(bytes) => self.promised(asked, bytes),
+            Answer::WasPromised => {
+                *self.refusals.entry(EXPIRED.to_owned()).or_default() += 1;
+                self.was_promised(asked, at_ms);
+            }
+            Answer::Promise(bytes) => self.promised(asked, bytes, at_ms),
         }
     }
 
-    /// Ends what [`Oracle::asking`] began for a wallet, with its refusal or once its slot is known.
-    pub fn wallet_answered(&mut self, request: &Bytes, refused: Option<&str>) {
-        self.asking.remove(request);
+    /// Ends what [`Oracle::asking`] began for a wallet, with its refusal or once its slot is known. It is for
+    /// whichever slot has room, and some always have: so there is no reason to refuse it.
+    pub fn wallet_answered(&mut self, asked: &Asked, refused: Option<&str>) {
+        self.asking.remove(&asked.request);
         if let Some(code) = refused {
             *self.refusals.entry(code.to_owned()).or_default() += 1;
+            self.fault(Kind::Denied, format!("a wallet's tx {}: refused as {code}", asked.tx_hash));
         }
     }
 
-    fn refused(&mut self, asked: &Asked, code: &str) {
-        let was_unanswered = self.unanswered.remove(&asked.request).is_some();
-        let taken = TAKEN.contains(&code);
+    fn refused(&mut self, asked: &Asked, code: &str, at_ms: u64) {
+        let says = self.says(asked, code, at_ms);
         if asked.contested && self.lost_once.insert(asked.request.clone()) {
             self.losers.push(asked.clone());
-        }
-        if taken && asked.contested {
-            self.taken.insert((asked.sender, asked.nonce));
         }
         if let Some(i) = self.by_request.get(&asked.request) {
             // Below the floor a promise is told as expired, with its fate; nothing else may refuse it, and
             // nothing above the newest final slot lies below the floor.
-            if code != "expired" || self.finalized.is_some_and(|f| asked.slot > f) {
+            if code != EXPIRED || says == Says::Unfair {
                 let first = &self.held[*i].asked;
                 let what = format!("slot {} tx {}: promised, then refused as {code}", first.slot, first.tx_hash);
                 self.fault(Kind::Forgotten, what);
             }
-        } else if was_unanswered && taken && !asked.contested {
-            let what = format!(
-                "sender {} nonce {}: not answered, then refused as {code}, and nobody asked for anything else",
-                asked.sender, asked.nonce
-            );
-            self.fault(Kind::Denied, what);
+            return;
         }
+        let was_unanswered = self.unanswered.contains_key(&asked.request);
+        match says {
+            Says::No => self.penniless += u64::from(code == "balance-short"),
+            Says::Later => return,
+            Says::Taken => self.contested.take(asked, at_ms),
+            Says::Spent => self.used_up.push(asked.clone()),
+            Says::Unfair => {
+                let first = if was_unanswered { "not answered, then " } else { "" };
+                let what = format!(
+                    "sender {} nonce {} slot {}: {first}refused as {code}, and clients see no reason",
+                    asked.sender, asked.nonce, asked.slot
+                );
+                self.fault(Kind::Denied, what);
+            }
+        }
+        self.unanswered.remove(&asked.request);
     }
 
-    fn promised(&mut self, asked: Asked, bytes: Bytes) {
+    fn promised(&mut self, asked: Asked, bytes: Bytes, at_ms: u64) {
         self.unanswered.remove(&asked.request);
         if let Some(i) = self.by_request.get(&asked.request) {
             if self.held[*i].answer != bytes {
@@ -172,6 +185,25 @@ impl Oracle {
             }
             return;
         }
+        self.count(&asked);
+        self.by_request.insert(asked.request.clone(), self.held.len());
+        self.held.push(Held { asked, answer: bytes, at_ms });
+    }
+
+    /// The host says that it promised this, and that it is settled. Whoever asked never had the bytes.
+    fn was_promised(&mut self, asked: Asked, at_ms: u64) {
+        if self.by_request.contains_key(&asked.request) || self.says(&asked, EXPIRED, at_ms) == Says::Unfair {
+            return self.refused(&asked, EXPIRED, at_ms);
+        }
+        self.unanswered.remove(&asked.request);
+        if !self.gone.contains_key(&asked.request) {
+            self.count(&asked);
+            self.gone.insert(asked.request.clone(), Held { asked, answer: Bytes::new(), at_ms });
+        }
+    }
+
+    /// Counts a promise for its nonce, its slot's room and its sender's money.
+    fn count(&mut self, asked: &Asked) {
         let scope = self.by_scope.entry((asked.sender, asked.nonce)).or_default();
         if scope.insert(asked.tx_hash) && scope.len() > 1 {
             let what =
@@ -179,30 +211,25 @@ impl Oracle {
             self.fault(Kind::Double, what);
         }
         let used = self.used.entry(asked.slot).or_default();
-        *used = used.with(&asked);
-        self.by_request.insert(asked.request.clone(), self.held.len());
-        self.held.push(Held { asked, answer: bytes });
+        *used = used.with(asked);
+        self.pay(asked);
     }
 
-    /// Whether an honest request could meet this refusal: for want of room only if all that is promised or
-    /// may be for the slot fills it, `late` if its cut-off is over, `blind` if the host came back too
-    /// shortly before it.
-    pub fn is_fair(&self, asked: &Asked, code: &str, (late, blind): (bool, bool), room: &RoomLimits) -> bool {
-        match code {
-            c if NO_ROOM.contains(&c) => self.may_be_used(asked).full_for(asked, room).is_some(),
-            c if TOO_LATE.contains(&c) => late,
-            "host-starting" => blind,
-            _ => false,
+    /// A poor sender's promises may cost no more than it has.
+    fn pay(&mut self, asked: &Asked) {
+        let Some(Purse { has, cost }) = asked.purse else { return };
+        let costs = self.spent.entry(asked.sender).or_default();
+        costs.insert(asked.nonce, cost);
+        let all: u128 = costs.values().sum();
+        if all > has {
+            let what = format!("sender {} slot {}: promises may cost {all} wei of {has}", asked.sender, asked.slot);
+            self.fault(Kind::Room, what);
         }
     }
 
-    /// What a slot's promises may use at most besides this one: those that are held, and those that were
-    /// not answered.
-    fn may_be_used(&self, by: &Asked) -> Used {
-        let held = self.used.get(&by.slot).copied().unwrap_or_default();
-        let open = self.unanswered.values().chain(self.asking.values()).filter(|a| a.request != by.request);
-        // A wallet's request is for no slot (0) until it is answered, so it may be for each.
-        open.filter(|a| a.slot == by.slot || a.slot == 0).fold(held, Used::with)
+    /// Requests that were refused for want of money, as they had to be.
+    pub fn penniless(&self) -> u64 {
+        self.penniless
     }
 
     /// Counts an honest, uncontested request to a host that was ready all the while, and what came. A fair
@@ -211,7 +238,7 @@ impl Oracle {
         self.honest.asked += 1;
         match answer {
             Answer::Promise(_) => self.honest.won += 1,
-            Answer::Refused(_) => self.honest.refused += 1,
+            Answer::Refused(_) | Answer::WasPromised => self.honest.refused += 1,
             Answer::Nothing => {}
         }
     }
@@ -236,6 +263,11 @@ impl Oracle {
         &self.held
     }
 
+    /// All that was promised: what clients hold, and what they were told of when it was final.
+    pub fn promised_ever(&self) -> Vec<Held> {
+        self.held.iter().chain(self.gone.values()).cloned().collect()
+    }
+
     /// Refusals by code.
     pub fn refusals(&self) -> &BTreeMap<String, u64> {
         &self.refusals
@@ -244,6 +276,11 @@ impl Oracle {
     /// Tells the newest final slot.
     pub fn finalized(&mut self, slot: u64) {
         self.finalized = Some(slot);
+    }
+
+    /// The newest final slot, as far as it was told.
+    pub fn final_slot(&self) -> Option<u64> {
+        self.finalized
     }
 
     /// Takes down a contradiction.
@@ -262,25 +299,32 @@ impl Oracle {
         &self.kinds
     }
 
-    /// Checks that no slot's promises use more than its room; says how many slots are full, so that one
-    /// more like their last would not fit, by which pool.
+    /// Up to `most` promises for slots that are final, spread over all of them.
+    pub fn settled(&self, most: usize) -> Vec<Held> {
+        let Some(last) = self.finalized else { return Vec::new() };
+        let all: Vec<&Held> = self.held.iter().filter(|h| h.asked.slot <= last).collect();
+        let step = all.len().div_ceil(most.max(1)).max(1);
+        all.into_iter().rev().step_by(step).cloned().collect()
+    }
+
+    /// Checks that no slot's promises use more than its room; says how many slots are full by which pool:
+    /// one more like any that it has, of a sender without a deposit, would not fit.
     pub fn check_room(&mut self, room: &RoomLimits) -> BTreeMap<&'static str, usize> {
-        let mut full: BTreeMap<&'static str, usize> = BTreeMap::new();
         let over: Vec<String> = self
             .used
             .iter()
             .flat_map(|(slot, used)| used.over(room).into_iter().map(move |o| format!("slot {slot}: {o}")))
             .collect();
-        let last: BTreeMap<u64, &Asked> = self.held.iter().map(|h| (h.asked.slot, &h.asked)).collect();
-        for (slot, asked) in last {
+        let mut full: BTreeMap<&'static str, BTreeSet<u64>> = BTreeMap::new();
+        for asked in self.held.iter().map(|h| &h.asked) {
             // Without a deposit: the half that they share is the first to end.
             let next = Asked { secured: false, ..asked.clone() };
-            if let Some(pool) = self.used.get(&slot).and_then(|u| u.full_for(&next, room)) {
-                *full.entry(pool).or_default() += 1;
+            if let Some(pool) = self.used.get(&asked.slot).and_then(|u| u.full_for(&next, room)) {
+                full.entry(pool).or_default().insert(asked.slot);
             }
         }
         over.into_iter().for_each(|o| self.fault(Kind::Room, o));
-        full
+        full.into_iter().map(|(pool, slots)| (pool, slots.len())).collect()
     }
 
     /// The end, after everything was asked for again: nothing may be without its answer, whatever was
@@ -291,12 +335,10 @@ impl Oracle {
         for a in self.unanswered.values() {
             found.push((Kind::Silent, format!("slot {} tx {}: never answered", a.slot, a.tx_hash)));
         }
-        for (sender, nonce) in self.taken.iter().filter(|s| !self.by_scope.contains_key(s)) {
-            let what = format!("sender {sender} nonce {nonce}: all were refused for another, and none is promised");
-            found.push((Kind::Denied, what));
-        }
+        let unwon = self.contested.unwon(|scope| self.by_scope.contains_key(scope));
+        found.extend(unwon.into_iter().map(|what| (Kind::Denied, what)));
         let mut first: HashMap<(u32, u64), u64> = HashMap::new();
-        for a in self.held.iter().map(|h| &h.asked) {
+        for a in self.held.iter().map(|h| &h.asked).chain(self.gone.values().map(|h| &h.asked)) {
             let slot = first.entry((a.sender, a.nonce)).or_insert(a.slot);
             *slot = a.slot.min(*slot);
         }
@@ -307,6 +349,15 @@ impl Oracle {
                     a.sender, a.nonce, a.slot
                 );
                 found.push((Kind::Gap, what));
+            }
+        }
+        for a in &self.used_up {
+            if first.get(&(a.sender, a.nonce)).is_none_or(|s| *s >= a.slot) {
+                let what = format!(
+                    "sender {} nonce {} slot {}: refused since the nonce is used, and nothing is promised for it before",
+                    a.sender, a.nonce, a.slot
+                );
+                found.push((Kind::Denied, what));
             }
         }
         found.into_iter().for_each(|(kind, what)| self.fault(kind, what));

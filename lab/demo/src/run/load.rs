@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     ask,
-    kill::oracle::{Answer, Held, Oracle},
+    kill::oracle::{Answer, Asked, Held, Oracle},
     process::Host,
     rig::Rig,
     wallet::{Fees, Wallet},
@@ -19,6 +19,9 @@ use std::{
 
 /// How long a user waits.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How a second transaction for a promised nonce is refused, by the boost or by the door. Another reason says
+/// nothing of doubles.
+const DOUBLE: [&str; 2] = ["nonce-taken", "conflict"];
 /// Requests in a round.
 const ROUND: usize = 4;
 
@@ -93,9 +96,11 @@ impl Load {
         // Every tenth user tries to have two transactions promised for one nonce.
         if won && self.asked.is_multiple_of(10) {
             let (double, _) = ask::ask(&wallet, index, nonce, slot, 2, Fees::default())?;
+            let double = Asked { contested: true, ..double };
             let answer = ask::send(&host.gateway, &double.request, PATIENCE).await;
             match &answer {
-                Answer::Refused(_) => self.doubles.refused += 1,
+                Answer::Refused(code) if DOUBLE.contains(&code.as_str()) => self.doubles.refused += 1,
+                Answer::Refused(_) | Answer::WasPromised => {}
                 Answer::Promise(_) => {
                     self.doubles.promised += 1;
                     self.host_of.insert(self.oracle.held().len(), i);
@@ -113,8 +118,9 @@ impl Load {
         (0..hosts).max_by_key(|i| count(*i)).unwrap_or(0)
     }
 
-    /// Asks a host again for everything that it promised. Only the same promise, byte for byte, counts.
-    pub async fn repeat(&mut self, host: usize, of: &Host, back: Duration) -> Killed {
+    /// Asks a host that was killed in a slot again for everything that it promised. Only the same promise, byte
+    /// for byte, counts.
+    pub async fn repeat(&mut self, host: usize, of: &Host, slot: u64, back: Duration) -> Killed {
         let held = self.oracle.held().iter().enumerate();
         let mine: Vec<Held> = held.filter(|(i, _)| self.host_of(*i) == host).map(|(_, h)| h.clone()).collect();
         let mut same = 0;
@@ -123,7 +129,7 @@ impl Load {
             same += usize::from(matches!(&answer, Answer::Promise(bytes) if *bytes == h.answer));
             self.oracle.take(h.asked.clone(), answer);
         }
-        Killed { name: of.name.clone(), held: mine.len(), same, back }
+        Killed { name: of.name.clone(), slot, held: mine.len(), same, back }
     }
 
     /// Forgets what was answered, so that a demo that is left running does not grow.

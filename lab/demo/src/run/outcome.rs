@@ -91,6 +91,8 @@ pub enum Maker {
 pub struct Killed {
     /// The host.
     pub name: String,
+    /// The slot in which it was killed.
+    pub slot: u64,
     /// Promises that it had given.
     pub held: usize,
     /// Of those, how many came again byte for byte.
@@ -151,6 +153,13 @@ impl Fates {
 }
 
 impl Outcome {
+    /// Whether the kill can have cost a promise its slot's block: the killed host's own, in the slot in which
+    /// it was killed, whose block it may not have published yet. Nothing else of the demo takes a block away:
+    /// while a host is down, its validators' beacon node builds by itself, and no relay keeps a block back.
+    pub fn lost_by_kill(&self, p: &Promised) -> bool {
+        p.slot == self.killed.slot && self.hosts.get(p.host).is_some_and(|h| h.name == self.killed.name)
+    }
+
     /// Looks everything up, once the last promised slot is over.
     ///
     /// # Errors

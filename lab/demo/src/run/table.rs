@@ -30,8 +30,8 @@ struct Ends {
     early_by_own: usize,
     excused: usize,
     broken: Vec<String>,
-    /// Promises whose slot has no block, whatever became of their transaction.
-    without_block: usize,
+    /// Slots of excused promises that no trouble of the demo's own can have taken the block from.
+    unexplained: BTreeSet<u64>,
     /// Slots in which all that was due is there.
     whole: BTreeSet<u64>,
     due: BTreeSet<u64>,
@@ -43,7 +43,6 @@ impl Ends {
         let mut torn = BTreeSet::new();
         for p in &o.promises {
             let block = o.blocks.get(&p.slot);
-            ends.without_block += usize::from(block.is_none());
             match p.included {
                 Some(at) if at.slot == p.slot => {
                     ends.kept += 1;
@@ -55,12 +54,13 @@ impl Ends {
                     ends.early_by_own += usize::from(own);
                 }
                 // One that came later is a courtesy: its slot must have no block all the same.
+                _ if block.is_none() => {
+                    ends.excused += 1;
+                    ends.unexplained.extend(Some(p.slot).filter(|_| !o.lost_by_kill(p)));
+                }
                 later => {
-                    ends.excused += usize::from(block.is_none());
-                    if block.is_some() {
-                        let seen = later.map_or_else(|| "nowhere".into(), |at| format!("in slot {}", at.slot));
-                        ends.broken.push(format!("slot {} has a block without it; it is {seen}", p.slot));
-                    }
+                    let seen = later.map_or_else(|| "nowhere".into(), |at| format!("in slot {}", at.slot));
+                    ends.broken.push(format!("slot {} has a block without it; it is {seen}", p.slot));
                 }
             }
             torn.insert(p.slot);
@@ -118,13 +118,7 @@ fn fates(o: &Outcome, ends: &Ends, report: &mut Report) {
         n => format!("{n} of them by the proposer that promised another slot"),
     };
     report.add("included early", ends.early_by_own == 0, ends.early as f64, "", say);
-    let fair = ends.excused <= ends.without_block;
-    let told: u64 = o.hosts.iter().map(|h| h.fates.excused).sum();
-    let say = match (fair && told == ends.excused as u64, ends.excused) {
-        (true, _) => "the chain shows that their slot has no block".to_owned(),
-        (false, n) => format!("the chain excuses {n}, the hosts {told}"),
-    };
-    report.add("excused", fair && told == ends.excused as u64, ends.excused as f64, "", say);
+    excused(o, ends, report);
     let told: u64 = o.hosts.iter().map(|h| h.fates.broken).sum();
     let say = match ends.broken.first() {
         Some(first) => first.clone(),
@@ -132,6 +126,21 @@ fn fates(o: &Outcome, ends: &Ends, report: &mut Report) {
         None => String::new(),
     };
     report.add("broken", ends.broken.is_empty() && told == 0, ends.broken.len() as f64, "", say);
+}
+
+/// The chain and the hosts agree, and the kill explains each: else a run in which every slot is missed would pass.
+fn excused(o: &Outcome, ends: &Ends, report: &mut Report) {
+    let told: u64 = o.hosts.iter().map(|h| h.fates.excused).sum();
+    let agree = told == ends.excused as u64;
+    let say = match (agree, ends.unexplained.first()) {
+        (false, _) => format!("the chain excuses {}, the hosts {told}", ends.excused),
+        (true, Some(slot)) => {
+            let slots = ends.unexplained.len();
+            format!("in {slots} slots without a block, the first {slot}, though no host was killed in them")
+        }
+        (true, None) => format!("at most what {} owed in the slot in which it was killed", o.killed.name),
+    };
+    report.add("excused", agree && ends.unexplained.is_empty(), ends.excused as f64, "", say);
 }
 
 fn trouble(o: &Outcome, report: &mut Report) {

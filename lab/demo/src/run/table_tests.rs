@@ -44,7 +44,7 @@ fn good() -> Outcome {
         latencies: vec![Duration::from_millis(2); 100],
         contradictions: Vec::new(),
         doubles: Doubles { refused: 1, promised: 0 },
-        killed: Killed { name: "b".into(), held: 3, same: 3, back: Duration::from_millis(90) },
+        killed: Killed { name: "b".into(), slot: 11, held: 3, same: 3, back: Duration::from_millis(90) },
         relays: [deeds(&[11, 12], &[], 0), deeds(&[11, 12], &[11], 1), deeds(&[11, 12], &[12], 1)],
         hosts: vec![a, b],
         verified: Ok("it holds".into()),
@@ -113,19 +113,45 @@ fn an_early_one_counts_only_from_another_proposer() {
     });
 }
 
+/// What the host of slot 11 owed is not in a block, and excused.
+fn excused(o: &mut Outcome) {
+    o.promises[2].included = None;
+    (o.hosts[1].fates.kept, o.hosts[1].fates.excused) = (0, 1);
+    o.relays[1].taken = BTreeSet::new();
+    o.hosts[1].origins.remove(&11);
+}
+
 #[test]
 fn only_a_slot_without_a_block_excuses() {
-    let excused = |o: &mut Outcome| {
-        o.promises[2].included = None;
-        (o.hosts[1].fates.kept, o.hosts[1].fates.excused) = (0, 1);
-        o.relays[1].taken = BTreeSet::new();
-        o.hosts[1].origins.remove(&11);
-    };
     fails(&["constraints honoured"], |o| {
         excused(o);
         o.blocks.remove(&11);
     });
     fails(&["constraints honoured", "kept in exactly their slot", "excused", "broken"], excused);
+}
+
+#[test]
+fn only_what_the_killed_host_owed_in_the_slot_of_its_kill_may_be_excused() {
+    let excused = |o: &mut Outcome| {
+        excused(o);
+        o.blocks.remove(&11);
+    };
+    fails(&["constraints honoured"], excused);
+    fails(&["constraints honoured", "excused"], |o| {
+        excused(o);
+        o.killed.slot = 10;
+    });
+    fails(&["constraints honoured", "excused"], |o| {
+        excused(o);
+        o.killed.name = "a".into();
+    });
+    let mut o = good();
+    excused(&mut o);
+    o.killed.slot = 12;
+    let mut report = Report::default();
+    judge(&o, &mut report);
+    let row = report.checks().iter().find(|c| c.name == "excused").unwrap();
+    assert!(row.detail.contains("1 slots") && row.detail.contains("11"), "{}", row.detail);
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub use wallet::{SPIKE_ACCOUNTS, address_of, spike_key};
 
 use crate::{
     beacon_api::{
+        bounds::off_thread,
         config::VERSION,
         error::ApiError,
         extract::{Json as Sent, Path},
@@ -39,7 +40,6 @@ use alloy_primitives::{Address, B256};
 use axum::{
     Json, Router,
     extract::State,
-    http::StatusCode,
     response::Response,
     routing::{delete, get, post},
 };
@@ -51,6 +51,8 @@ use tandem_types::{ChainSpec, Slot, SlotClock, Wei};
 const MAX_REORG: u64 = 256;
 /// Most slots that one order may miss or fill.
 const MAX_SLOTS: u64 = 1024;
+/// How many slots ahead one may be named: 27 hours of mainnet. Orders are kept until their slot.
+const MAX_AHEAD: u64 = 8192;
 
 /// What `GET /tandem/v1/devnet` answers, in `data`. A host takes a scaled clock only from a node that
 /// says this.
@@ -168,12 +170,16 @@ struct Miss {
     count: Option<u64>,
 }
 
-/// The slot that was named, if it is still to come; else the next one.
+/// The slot that was named, if it is still to come and not too far ahead; else the next one.
 fn to_come(node: &Node, slot: Option<Slot>) -> Result<Slot, ApiError> {
     let next = node.chain.spec().clock.slot_at(now_ms()).saturating_add(1);
     match slot {
         Some(s) if s < next => {
             Err(ApiError::bad(format!("slot: {s} has begun; the next one is {next}")).because("slot-has-begun"))
+        }
+        Some(s) if s > next.saturating_add(MAX_AHEAD) => {
+            let why = format!("slot: {s} is more than {MAX_AHEAD} slots after the next one, which is {next}");
+            Err(ApiError::bad(why).because("slot-too-far"))
         }
         Some(s) => Ok(s),
         None => Ok(next),
@@ -228,8 +234,13 @@ async fn spike_call(State(node): State<Node>, Sent(s): Sent<Spike>) -> Answer {
     if s.slots == 0 || s.slots > MAX_SLOTS {
         return Err(ApiError::bad(format!("slots: must be from 1 to {MAX_SLOTS}")).because("slots-out-of-range"));
     }
+    let tip = s.tip_gwei.unwrap_or(spike::TIP_GWEI);
+    if tip == 0 || tip > spike::MAX_TIP_GWEI {
+        let why = format!("tip_gwei: must be from 1 to {}", spike::MAX_TIP_GWEI);
+        return Err(ApiError::bad(why).because("tip-out-of-range"));
+    }
     let until = node.chain.spec().clock.slot_at(now_ms()).saturating_add(s.slots);
-    node.trouble.spike(until, s.tip_gwei.unwrap_or(spike::TIP_GWEI));
+    node.trouble.spike(until, tip);
     let at = node.clone();
     tokio::task::spawn_blocking(move || keep_spiking(&at));
     Ok(done(json!({ "ordered": "spike", "until": until })))
@@ -280,10 +291,7 @@ struct Faucet {
 }
 
 async fn faucet(State(node): State<Node>, Sent(f): Sent<Faucet>) -> Answer {
-    let task = tokio::task::spawn_blocking(move || wallet::transfer(&node, f.to, f.wei.get()));
-    let hash: B256 = task
-        .await
-        .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?
-        .map_err(|e| ApiError::bad(e).because("transfer-refused"))?;
+    let refused = |e: String| ApiError::bad(e).because("transfer-refused");
+    let hash: B256 = off_thread(move || wallet::transfer(&node, f.to, f.wei.get()).map_err(refused)).await?;
     Ok(done(json!({ "transaction": hash })))
 }

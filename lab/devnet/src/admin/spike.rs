@@ -7,6 +7,9 @@ use alloy_primitives::{Bytes, TxKind, U256};
 
 /// The tip that gas burners pay: above what most pay, so that they are taken first.
 pub(super) const TIP_GWEI: u64 = 20;
+/// The most that may be asked for: what an account burns in a block is then 1,700 ETH, and it has ten
+/// million. The pool takes nothing that pays no tip.
+pub(super) const MAX_TIP_GWEI: u64 = 100_000;
 /// Most gas of a transaction (EIP-7825).
 const MAX_TX_GAS: u64 = 1 << 24;
 /// A creation that loops until its gas is used up: JUMPDEST, PUSH1 0, JUMP.

@@ -1,6 +1,6 @@
 //! Genesis, specification, forks, the node itself, and duties.
 
-use super::{error::ApiError, extract::Path, negotiate};
+use super::{bounds::off_thread, error::ApiError, extract::Path, negotiate};
 use crate::{
     consensus::{Store, head::dependent_root, registry::validator, spec::*},
     node::{Node, now_ms},
@@ -145,9 +145,7 @@ pub async fn identity() -> Response {
 /// `GET /eth/v1/validator/duties/proposer/{epoch}`: of the running epoch and the next, from the
 /// look-ahead; earlier epochs from their states, where those are still kept.
 pub async fn proposer_duties(State(node): State<Node>, Path(epoch): Path<Epoch>) -> Result<Response, ApiError> {
-    tokio::task::spawn_blocking(move || duties(&node, epoch))
-        .await
-        .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?
+    off_thread(move || duties(&node, epoch)).await
 }
 
 fn duties(node: &Node, epoch: Epoch) -> Result<Response, ApiError> {

@@ -7,7 +7,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// An error answer.
 #[derive(Clone, Debug)]
@@ -37,6 +37,19 @@ impl ApiError {
     pub fn because(self, reason: &'static str) -> Self {
         Self { reason: Some(reason), ..self }
     }
+
+    fn body(&self) -> Value {
+        let mut body = json!({ "code": self.status.as_u16(), "message": self.message });
+        if let Some(reason) = self.reason {
+            body["reason"] = json!(reason);
+        }
+        body
+    }
+
+    /// A whole answer in bytes, for where there is no server any more to write it.
+    pub(super) fn on_the_wire(&self) -> Vec<u8> {
+        tandem_serve::answer(self.status, &[], &self.body().to_string())
+    }
 }
 
 impl From<ConsensusError> for ApiError {
@@ -51,10 +64,6 @@ impl From<ConsensusError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut body = json!({ "code": self.status.as_u16(), "message": self.message });
-        if let Some(reason) = self.reason {
-            body["reason"] = json!(reason);
-        }
-        (self.status, Json(body)).into_response()
+        (self.status, Json(self.body())).into_response()
     }
 }

@@ -34,6 +34,14 @@ pub struct Path<T>(pub T);
 #[from_request(via(axum::extract::Query), rejection(ApiError))]
 pub struct Query<T>(pub T);
 
+/// All values of a list in a query, which may be given once with commas or several times.
+pub fn listed(query: Option<&str>, name: &str) -> Option<Vec<String>> {
+    let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).filter(|(n, _)| n == name);
+    let mut values = pairs.map(|(_, value)| value).peekable();
+    values.peek()?;
+    Some(values.flat_map(|v| v.split(',').map(|s| s.trim().to_owned()).collect::<Vec<_>>()).collect())
+}
+
 impl From<JsonRejection> for ApiError {
     fn from(r: JsonRejection) -> Self {
         // What is JSON and not the right JSON is 422 for axum; the beacon API says 400.

@@ -1,16 +1,20 @@
 //! The beacon API over HTTP, as far as the devnet has something to say, and the devnet's own under
 //! `/tandem/v1/devnet`.
 //!
-//! Bodies are at most [`MAX_BLOCK_BYTES`] where a block is posted and 1 MiB else; an answer must come
-//! within 10 s (event streams excepted); 256 requests run at once, 256 listeners hear events.
+//! A listener has 512 connections. A request's head must come within 5 s and its body within 5 s more; bodies
+//! are at most [`MAX_BLOCK_BYTES`] where a block is posted, 16 at once, and 1 MiB else, 64 at once. An answer
+//! must come within 10 s (event streams excepted, which go on while they are read); 256 requests run at once,
+//! 256 listeners hear events.
 
 mod blocks;
+pub(crate) mod bounds;
 pub mod config;
 pub mod error;
 pub(crate) mod extract;
 mod ids;
 pub mod negotiate;
 mod pool;
+mod server;
 mod states;
 mod stream;
 
@@ -19,15 +23,16 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::StatusCode,
+    middleware,
     routing::{get, post},
 };
+use bounds::Bounds;
 use error::ApiError;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tandem_beacon::MAX_BLOCK_BYTES;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
-use tower::limit::GlobalConcurrencyLimitLayer;
-use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+use tower_http::catch_panic::CatchPanicLayer;
 
 /// Most requests that run at once.
 const MAX_REQUESTS: usize = 256;
@@ -35,7 +40,12 @@ const MAX_REQUESTS: usize = 256;
 const MAX_LISTENERS: usize = 256;
 /// Most bytes of a body that is no block.
 const MAX_BODY: usize = 1 << 20;
-/// How long a request may take.
+/// Bodies at once of either kind: 64 MiB and 320 MiB.
+const MAX_BODIES: usize = 64;
+const MAX_BLOCKS: usize = 16;
+/// How long a body may take: a block is sent in well under a second.
+const BODY_TIME: Duration = Duration::from_secs(5);
+/// How long a request may run.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// All routes.
@@ -65,33 +75,39 @@ pub fn router(node: Node) -> Router {
         .route("/eth/v1/beacon/states/{id}/validator_balances", get(states::balances))
         .route("/eth/v2/debug/beacon/states/{id}", get(states::debug_state))
         .route("/eth/v1/beacon/pool/voluntary_exits", get(pool::exits).post(pool::add_exit))
-        .nest("/tandem/v1/devnet", admin::router())
-        .layer(DefaultBodyLimit::max(MAX_BODY));
-    let publish = Router::new()
-        .route("/eth/v2/beacon/blocks", post(blocks::publish))
-        .layer(DefaultBodyLimit::max(MAX_BLOCK_BYTES));
-    let bounded = small
-        .merge(publish)
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, DEADLINE))
-        .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS));
-    Router::new()
-        .route("/eth/v1/events", get(stream::events))
-        .merge(bounded)
-        .fallback(|| async { ApiError::not_found("no such route").because("unknown-route") })
+        .nest("/tandem/v1/devnet", admin::router());
+    let publish = Router::new().route("/eth/v2/beacon/blocks", post(blocks::publish));
+    let running = Arc::new(Semaphore::new(MAX_REQUESTS));
+    let bounds = |most, bodies| Bounds {
+        most,
+        body: BODY_TIME,
+        deadline: DEADLINE,
+        bodies: Arc::new(Semaphore::new(bodies)),
+        running: running.clone(),
+    };
+    let bounded = [(small, bounds(MAX_BODY, MAX_BODIES)), (publish, bounds(MAX_BLOCK_BYTES, MAX_BLOCKS))];
+    within(Router::new().route("/eth/v1/events", get(stream::events)), bounded).with_state(node)
+}
+
+/// Routes without bounds, and those with some; what is no route gets an error of the one shape, and what
+/// panics too.
+fn within<S: Clone + Send + Sync + 'static, const N: usize>(
+    unbounded: Router<S>,
+    bounded: [(Router<S>, Bounds); N],
+) -> Router<S> {
+    let all = bounded.into_iter().fold(unbounded, |all, (routes, bounds)| {
+        // The bounds have the body whole before anything else reads it.
+        let routes = routes.layer(DefaultBodyLimit::disable());
+        all.merge(routes.layer(middleware::from_fn_with_state(bounds, bounds::bounded)))
+    });
+    all.fallback(|| async { ApiError::not_found("no such route").because("unknown-route") })
         .method_not_allowed_fallback(|| async {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "the route takes another method").because("wrong-method")
         })
-        .layer(CatchPanicLayer::new())
-        .with_state(node)
+        .layer(CatchPanicLayer::custom(bounds::panicked))
 }
 
 /// Serves until it is cancelled.
 pub(crate) async fn serve(listener: TcpListener, node: Node, stop: CancellationToken) {
-    let app = router(node);
-    let serving = async { axum::serve(listener, app).await };
-    // Event streams never end by themselves, so that connections are not waited for.
-    tokio::select! {
-        end = serving => if let Err(e) = end { tracing::error!(error = %e, "the beacon API stopped") },
-        () = stop.cancelled() => {}
-    }
+    server::serve(listener, router(node), (crate::TIMES, server::MAX_CONNECTIONS), stop).await;
 }

@@ -1,8 +1,9 @@
 //! Reads of states.
 
 use super::{
+    bounds::off_thread,
     error::ApiError,
-    extract::{Json, Path, Query},
+    extract::{Json, Path, Query, listed},
     ids,
     negotiate::{self, Form},
 };
@@ -11,7 +12,7 @@ use crate::{
     node::Node,
 };
 use axum::{
-    extract::State,
+    extract::{RawQuery, State},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -22,13 +23,6 @@ use tandem_types::{Epoch, ValidatorIndex};
 
 /// Validators that one call may name.
 const MAX_IDS: usize = 4096;
-
-async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let stopped = |e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{e}"));
-    tokio::task::spawn_blocking(work).await.map_err(stopped)?
-}
 
 /// `GET /eth/v1/beacon/states/{state_id}/root`.
 pub async fn root(State(node): State<Node>, Path(id): Path<String>) -> Result<Response, ApiError> {
@@ -42,19 +36,25 @@ pub async fn root(State(node): State<Node>, Path(id): Path<String>) -> Result<Re
 
 /// `GET /eth/v1/beacon/states/{state_id}/fork`.
 pub async fn fork(State(node): State<Node>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let state = ids::state(&node, &id)?;
-    Ok(negotiate::of_state(ids::is_finalized(&node, state.slot), &state.fork))
+    off_thread(move || {
+        let state = ids::state(&node, &id)?;
+        Ok(negotiate::of_state(ids::is_finalized(&node, state.slot), &state.fork))
+    })
+    .await
 }
 
 /// `GET /eth/v1/beacon/states/{state_id}/finality_checkpoints`.
 pub async fn finality(State(node): State<Node>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let state = ids::state(&node, &id)?;
-    let data = json!({
-        "previous_justified": state.previous_justified_checkpoint,
-        "current_justified": state.current_justified_checkpoint,
-        "finalized": state.finalized_checkpoint,
-    });
-    Ok(negotiate::of_state(ids::is_finalized(&node, state.slot), data))
+    off_thread(move || {
+        let state = ids::state(&node, &id)?;
+        let data = json!({
+            "previous_justified": state.previous_justified_checkpoint,
+            "current_justified": state.current_justified_checkpoint,
+            "finalized": state.finalized_checkpoint,
+        });
+        Ok(negotiate::of_state(ids::is_finalized(&node, state.slot), data))
+    })
+    .await
 }
 
 /// Which epoch's mix.
@@ -69,37 +69,59 @@ pub async fn randao(
     Path(id): Path<String>,
     Query(q): Query<RandaoQuery>,
 ) -> Result<Response, ApiError> {
-    let state = ids::state(&node, &id)?;
-    let epoch = q.epoch.unwrap_or_else(|| current_epoch(&state));
-    if epoch > current_epoch(&state) {
-        return Err(ApiError::bad("the epoch is ahead of the state"));
-    }
-    Ok(negotiate::of_state(ids::is_finalized(&node, state.slot), json!({ "randao": randao_mix(&state, epoch) })))
+    off_thread(move || {
+        let state = ids::state(&node, &id)?;
+        let epoch = q.epoch.unwrap_or_else(|| current_epoch(&state));
+        if epoch > current_epoch(&state) {
+            return Err(ApiError::bad("the epoch is ahead of the state"));
+        }
+        Ok(negotiate::of_state(ids::is_finalized(&node, state.slot), json!({ "randao": randao_mix(&state, epoch) })))
+    })
+    .await
 }
 
-/// Which validators: comma-separated, or several times.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct ValidatorsQuery {
-    /// Indices or keys.
-    id: Option<String>,
-    /// Statuses, whole or by their first word.
-    status: Option<String>,
-}
+/// Statuses that may be asked for: each by itself, and each first word for all that begin with it.
+const STATUSES: [&str; 13] = [
+    "pending_initialized",
+    "pending_queued",
+    "active_ongoing",
+    "active_exiting",
+    "active_slashed",
+    "exited_unslashed",
+    "exited_slashed",
+    "withdrawal_possible",
+    "withdrawal_done",
+    "pending",
+    "active",
+    "exited",
+    "withdrawal",
+];
 
-/// The same in a body.
+/// Which validators, by indices or keys, and of which statuses.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct ValidatorsBody {
+pub struct Wanted {
     ids: Option<Vec<String>>,
     statuses: Option<Vec<String>>,
 }
 
-fn listed(text: Option<String>) -> Option<Vec<String>> {
-    text.map(|t| t.split(',').map(|s| s.trim().to_owned()).collect())
+impl Wanted {
+    /// As a query has it: comma-separated, or several times.
+    fn of(query: Option<&str>) -> Self {
+        Self { ids: listed(query, "id"), statuses: listed(query, "status") }
+    }
+
+    fn statuses(&self) -> Result<Option<&[String]>, ApiError> {
+        let statuses = self.statuses.as_deref().filter(|l| !l.is_empty());
+        match statuses.into_iter().flatten().find(|s| !STATUSES.contains(&s.as_str())) {
+            Some(unknown) => Err(ApiError::bad(format!("status: {unknown:?} is none; there are {STATUSES:?}"))),
+            None => Ok(statuses),
+        }
+    }
 }
 
-fn chosen(state: &BeaconState, ids: Option<Vec<String>>) -> Result<Vec<ValidatorIndex>, ApiError> {
-    let Some(ids) = ids.filter(|l| !l.is_empty()) else {
+fn chosen(state: &BeaconState, wanted: &Wanted) -> Result<Vec<ValidatorIndex>, ApiError> {
+    let Some(ids) = wanted.ids.as_ref().filter(|l| !l.is_empty()) else {
         return Ok((0..state.validators.len() as u64).map(ValidatorIndex::new).collect());
     };
     if ids.len() > MAX_IDS {
@@ -117,14 +139,15 @@ fn validator_json(state: &BeaconState, index: ValidatorIndex) -> Option<(Value, 
     Some((data, status))
 }
 
-fn list(node: &Node, id: &str, ids: Option<Vec<String>>, statuses: Option<Vec<String>>) -> Result<Response, ApiError> {
+fn list(node: &Node, id: &str, wanted: &Wanted) -> Result<Response, ApiError> {
+    let statuses = wanted.statuses()?;
     let state = ids::state(node, id)?;
-    let wanted = |status: &str| {
-        let fits = |s: &String| status == s || status.split('_').next() == Some(s);
-        statuses.as_ref().filter(|l| !l.is_empty()).is_none_or(|l| l.iter().any(fits))
+    let fits = |status: &str| {
+        let is = |s: &String| status == s || status.split('_').next() == Some(s);
+        statuses.is_none_or(|l| l.iter().any(is))
     };
-    let all = chosen(&state, ids)?.into_iter().filter_map(|i| validator_json(&state, i));
-    let data: Vec<Value> = all.filter(|(_, s)| wanted(s)).map(|(v, _)| v).collect();
+    let all = chosen(&state, wanted)?.into_iter().filter_map(|i| validator_json(&state, i));
+    let data: Vec<Value> = all.filter(|(_, s)| fits(s)).map(|(v, _)| v).collect();
     Ok(negotiate::of_state(ids::is_finalized(node, state.slot), data))
 }
 
@@ -132,18 +155,18 @@ fn list(node: &Node, id: &str, ids: Option<Vec<String>>, statuses: Option<Vec<St
 pub async fn validators(
     State(node): State<Node>,
     Path(id): Path<String>,
-    Query(q): Query<ValidatorsQuery>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    off_thread(move || list(&node, &id, listed(q.id), listed(q.status))).await
+    off_thread(move || list(&node, &id, &Wanted::of(query.as_deref()))).await
 }
 
 /// `POST /eth/v1/beacon/states/{state_id}/validators`.
 pub async fn validators_by_body(
     State(node): State<Node>,
     Path(id): Path<String>,
-    Json(q): Json<ValidatorsBody>,
+    Json(wanted): Json<Wanted>,
 ) -> Result<Response, ApiError> {
-    off_thread(move || list(&node, &id, q.ids, q.statuses)).await
+    off_thread(move || list(&node, &id, &wanted)).await
 }
 
 /// `GET /eth/v1/beacon/states/{state_id}/validators/{validator_id}`.
@@ -151,24 +174,30 @@ pub async fn validator(
     State(node): State<Node>,
     Path((id, who)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
-    let state = ids::state(&node, &id)?;
-    let index = ids::validator(&state, &who)?;
-    let found = index.and_then(|i| validator_json(&state, i));
-    let (data, _) = found.ok_or_else(|| ApiError::not_found(format!("validator {who} not found")))?;
-    Ok(negotiate::of_state(ids::is_finalized(&node, state.slot), data))
+    off_thread(move || {
+        let state = ids::state(&node, &id)?;
+        let index = ids::validator(&state, &who)?;
+        let found = index.and_then(|i| validator_json(&state, i));
+        let (data, _) = found.ok_or_else(|| ApiError::not_found(format!("validator {who} not found")))?;
+        Ok(negotiate::of_state(ids::is_finalized(&node, state.slot), data))
+    })
+    .await
 }
 
 /// `GET /eth/v1/beacon/states/{state_id}/validator_balances`.
 pub async fn balances(
     State(node): State<Node>,
     Path(id): Path<String>,
-    Query(q): Query<ValidatorsQuery>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let state = ids::state(&node, &id)?;
-    let all = chosen(&state, listed(q.id))?;
-    let data: Vec<Value> =
-        all.into_iter().map(|i| json!({ "index": i, "balance": balance(&state, i).to_string() })).collect();
-    Ok(negotiate::of_state(ids::is_finalized(&node, state.slot), data))
+    off_thread(move || {
+        let state = ids::state(&node, &id)?;
+        let all = chosen(&state, &Wanted::of(query.as_deref()))?;
+        let shown = |i| json!({ "index": i, "balance": balance(&state, i).to_string() });
+        let data: Vec<Value> = all.into_iter().map(shown).collect();
+        Ok(negotiate::of_state(ids::is_finalized(&node, state.slot), data))
+    })
+    .await
 }
 
 /// `GET /eth/v2/debug/beacon/states/{state_id}`: SSZ only.

@@ -221,9 +221,9 @@ impl Chain {
         let late = now_ms.saturating_sub(clock.start_ms(slot)) > self.0.lateness.after_ms;
         let blobs = contents.bundle();
         let block = Arc::new(Known::new(root, contents.signed_block, blobs, late, parent.height + 1, state));
-        self.0.store.write().insert(block.clone());
-        self.tell(BeaconEvent::block(&block));
         if !self.takes_head(&block) {
+            self.write(|s| s.insert(block.clone()));
+            self.tell(BeaconEvent::block(&block));
             tracing::warn!(%slot, %root, late, "block imported on a side branch");
             return Ok(Imported::Side);
         }

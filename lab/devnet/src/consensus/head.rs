@@ -27,33 +27,40 @@ impl Chain {
         block.height > head.height
     }
 
+    /// Keeps a new block as the head. Where the execution layer does not go along, nothing of it is kept.
     pub(super) fn move_head(&self, head: Arc<Known>) -> Result<(), ConsensusError> {
-        let old = self.head();
-        let state = head.state()?;
+        let (old, state) = (self.head(), head.state()?);
+        let (justified, last) = (state.current_justified_checkpoint.root, state.finalized_checkpoint.root);
         let (fork, safe, finalized) = self.read(|store| {
             let by_root = |root: B256| store.get(&root).unwrap_or_else(|| store.genesis());
-            let checkpoints = (&state.current_justified_checkpoint, &state.finalized_checkpoint);
-            (store.common(&old, &head), by_root(checkpoints.0.root), by_root(checkpoints.1.root))
+            (store.common(&old, &head), by_root(justified), by_root(last))
         });
         // The beacon chain's block 0 carries no payload; it stands for the execution layer's block 0.
         let zero = self.execution().genesis().hash;
         let hash = |k: &Known| if k.height == 0 { zero } else { k.block.message.body.execution_payload.block_hash };
+        // As real clients do: before the first checkpoint no block is named.
+        let named = |root: B256, k: &Known| if root.is_zero() { B256::ZERO } else { hash(k) };
         // The execution layer goes first, so that whoever sees the new head here finds its block there.
         self.execution()
-            .set_head(hash(&head), hash(&safe), hash(&finalized))
+            .set_head(hash(&head), named(justified, &safe), named(last, &finalized))
             .map_err(|e| ConsensusError::Execution(e.to_string()))?;
-        self.write(|s| s.set_head(head.clone()));
-        self.tell_head(&old, &head, fork.as_deref(), &finalized)
+        let before = old.state().ok();
+        self.write(|s| {
+            s.insert(head.clone());
+            s.set_head(head.clone());
+        });
+        self.tell(BeaconEvent::block(&head));
+        self.tell_head((&old, before.as_deref()), (&head, &state), fork.as_deref(), &finalized);
+        Ok(())
     }
 
     fn tell_head(
         &self,
-        old: &Arc<Known>,
-        head: &Arc<Known>,
+        (old, before): (&Arc<Known>, Option<&BeaconState>),
+        (head, state): (&Arc<Known>, &BeaconState),
         fork: Option<&Known>,
         finalized: &Arc<Known>,
-    ) -> Result<(), ConsensusError> {
-        let (state, before) = (head.state()?, old.state());
+    ) {
         if let Some(fork) = fork.filter(|f| f.root != old.root) {
             let depth = old.height - fork.height;
             tracing::warn!(slot = %head.slot(), depth, old = %old.root, new = %head.root, "reorg");
@@ -61,12 +68,11 @@ impl Chain {
         }
         let new_epoch = head.slot().epoch() > old.slot().epoch();
         let genesis = self.read(Store::genesis).root;
-        self.tell(BeaconEvent::head(head, new_epoch, duty_roots(&state, genesis)));
+        self.tell(BeaconEvent::head(head, new_epoch, duty_roots(state, genesis)));
         let was = before.map(|s| s.finalized_checkpoint).unwrap_or_default();
         if state.finalized_checkpoint != was {
-            self.tell(BeaconEvent::finalized(&state, finalized));
+            self.tell(BeaconEvent::finalized(state, finalized));
         }
-        Ok(())
     }
 }
 

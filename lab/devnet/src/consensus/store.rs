@@ -70,6 +70,8 @@ pub struct Store {
     first_of_slot: BTreeMap<Slot, B256>,
     head: Arc<Known>,
     genesis: Arc<Known>,
+    /// Whether there were canonical blocks above the genesis block that are no longer kept.
+    pruned: bool,
 }
 
 impl Store {
@@ -82,6 +84,7 @@ impl Store {
             first_of_slot: BTreeMap::new(),
             head: genesis.clone(),
             genesis,
+            pruned: false,
         }
     }
     /// The head.
@@ -100,9 +103,12 @@ impl Store {
     pub fn at(&self, slot: Slot) -> Option<Arc<Known>> {
         self.canonical.get(&slot).and_then(|r| self.get(r))
     }
-    /// The canonical block at or before this slot.
+    /// The canonical block at or before this slot; nothing where that is no longer kept.
     pub fn at_or_before(&self, slot: Slot) -> Option<Arc<Known>> {
-        self.canonical.range(..=slot).next_back().and_then(|(_, r)| self.get(r))
+        let found = self.canonical.range(..=slot).next_back().and_then(|(_, r)| self.get(r))?;
+        // Between the genesis block and the lowest that is kept there were others.
+        let gone = self.pruned && found.root == self.genesis.root && found.slot() < slot;
+        (!gone).then_some(found)
     }
     /// Whether a block is canonical.
     pub fn is_canonical(&self, block: &Known) -> bool {
@@ -177,8 +183,53 @@ impl Store {
         }
         if blocks > 0 {
             self.blocks.retain(|r, b| b.slot().get() >= blocks || *r == genesis);
-            self.canonical.retain(|s, _| s.get() >= blocks || s.get() == 0);
+            let before = self.canonical.len();
+            self.canonical.retain(|s, r| s.get() >= blocks || *r == genesis);
+            self.pruned |= self.canonical.len() < before;
             self.first_of_slot.retain(|s, _| s.get() >= blocks);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::{Validators, genesis};
+    use alloy_primitives::Address;
+    use tandem_beacon::ExecutionPayloadHeader;
+
+    fn slots_of(store: &Store, asked: impl IntoIterator<Item = u64>) -> Vec<Option<u64>> {
+        asked.into_iter().map(|s| store.at_or_before(Slot::new(s)).map(|b| b.slot().get())).collect()
+    }
+
+    #[test]
+    fn what_was_pruned_is_not_told_as_the_genesis_block_and_what_never_was_is() {
+        let validators = Validators::new(1, 4, &[Address::repeat_byte(1)], 0).unwrap();
+        let payload = ExecutionPayloadHeader { block_hash: B256::repeat_byte(1), ..Default::default() };
+        let (state, first) = genesis::genesis(0, &validators, 32_000_000_000, payload).unwrap();
+        let known = |slot: u64, parent: u64, height| {
+            let mut block = first.clone();
+            block.message.slot = Slot::new(slot);
+            block.message.parent_root = B256::from(alloy_primitives::U256::from(parent));
+            let root = B256::from(alloy_primitives::U256::from(slot));
+            Arc::new(Known::new(root, block, BlobsBundle::default(), false, height, state.clone()))
+        };
+        let mut store = Store::new(Arc::into_inner(known(0, 0, 0)).unwrap());
+        let extend = |store: &mut Store, slot, parent, height| {
+            let block = known(slot, parent, height);
+            store.insert(block.clone());
+            store.set_head(block);
+        };
+        // A young chain that begins with empty slots: the genesis block is what was there.
+        extend(&mut store, 10, 0, 1);
+        extend(&mut store, 20, 10, 2);
+        let young = slots_of(&store, [0, 5, 10, 15, 20, 30]);
+        assert_eq!(young, [Some(0), Some(0), Some(10), Some(10), Some(20), Some(20)]);
+        // The blocks of slots 10 and 20 go; between the lowest that may be kept and the next block none was.
+        let far = 20 + KEEP_BLOCKS + 100;
+        extend(&mut store, far, 20, 3);
+        let old = slots_of(&store, [0, 1, 10, 15, 20, 119, 120, far - 1, far, far + 1]);
+        let (genesis, head) = (Some(0), Some(far));
+        assert_eq!(old, [genesis, None, None, None, None, None, None, None, head, head]);
     }
 }

@@ -9,12 +9,20 @@ pub(super) struct Canonical {
     pub(super) head: Arc<Block>,
     pub(super) safe: Arc<Block>,
     pub(super) finalized: Arc<Block>,
+    /// Whether anybody named a safe and a finalised block yet; until then both are block 0.
+    pub(super) named: Named,
     pub(super) by_number: BTreeMap<u64, B256>,
     pub(super) transactions: HashMap<B256, (B256, usize)>,
     /// The lowest number above 0 whose state, whose block, and whose side branches are still kept.
     states_from: u64,
     blocks_from: u64,
     branches_from: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Named {
+    pub(super) safe: bool,
+    pub(super) finalized: bool,
 }
 
 impl Canonical {
@@ -24,6 +32,7 @@ impl Canonical {
             head: zero.clone(),
             safe: zero.clone(),
             finalized: zero.clone(),
+            named: Named::default(),
             by_number: BTreeMap::from([(zero.number(), zero.hash)]),
             transactions: HashMap::default(),
             states_from: zero.number() + 1,

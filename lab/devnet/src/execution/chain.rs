@@ -136,14 +136,26 @@ impl Execution {
         self.0.canonical.read().head.clone()
     }
 
-    /// The safe block.
+    /// The safe block; block 0 until one is named.
     pub fn safe(&self) -> Arc<Block> {
         self.0.canonical.read().safe.clone()
     }
 
-    /// The finalised block.
+    /// The finalised block; block 0 until one is named.
     pub fn finalized(&self) -> Arc<Block> {
         self.0.canonical.read().finalized.clone()
+    }
+
+    /// The safe block, if [`Execution::set_head`] was ever given one.
+    pub fn named_safe(&self) -> Option<Arc<Block>> {
+        let canonical = self.0.canonical.read();
+        canonical.named.safe.then(|| canonical.safe.clone())
+    }
+
+    /// The finalised block, if [`Execution::set_head`] was ever given one.
+    pub fn named_finalized(&self) -> Option<Arc<Block>> {
+        let canonical = self.0.canonical.read();
+        canonical.named.finalized.then(|| canonical.finalized.clone())
     }
 
     /// A block, canonical or not.
@@ -269,6 +281,7 @@ impl Execution {
         let _moving = self.0.moving.lock();
         let get = |hash: B256| self.block_by_hash(hash).ok_or(ExecError::UnknownBlock(hash));
         let new = get(head)?;
+        let (names_safe, names_finalized) = (!safe.is_zero(), !finalized.is_zero());
         let finalized = if finalized.is_zero() { self.finalized() } else { get(finalized)? };
         let safe = if safe.is_zero() { self.safe() } else { get(safe)? };
         let below = |block: &Block| self.0.canonical.read().is_ancestor(&self.0.blocks, block, &new);
@@ -281,7 +294,12 @@ impl Execution {
         let old = self.head();
         let (removed, added) = self.branches(&old, &new)?;
         let pool_head = Head::of(&new).ok_or(ExecError::NoState(head))?;
-        self.0.canonical.write().shift(&new, safe, finalized, &removed, &added);
+        {
+            let mut canonical = self.0.canonical.write();
+            canonical.shift(&new, safe, finalized, &removed, &added);
+            canonical.named.safe |= names_safe;
+            canonical.named.finalized |= names_finalized;
+        }
         let pending = self.pool().on_head(pool_head, &removed, &added);
         self.tell(&old, &new, &removed, &added);
         for tx in pending {

@@ -147,16 +147,20 @@ impl Executor {
     /// # Errors
     /// [`Rejected`]; nothing of it stays.
     pub fn transact(&mut self, tx: &Tx) -> Result<u64, Rejected> {
-        let blob_gas = tx.blob_gas_used().unwrap_or_default();
-        if self.inner.blob_gas_used.saturating_add(blob_gas) > self.max_blob_gas {
-            return Err(Rejected::Blobs);
-        }
+        self.has_blob_room(tx)?;
         let base_fee = self.inner.evm.block().basefee;
         self.inner.execute_transaction(tx).map(|gas| gas.tx_gas_used()).map_err(|e| rejected(e, base_fee))
     }
 
+    fn has_blob_room(&self, tx: &Tx) -> Result<(), Rejected> {
+        let blob_gas = tx.blob_gas_used().unwrap_or_default();
+        let fits = self.inner.blob_gas_used.saturating_add(blob_gas) <= self.max_blob_gas;
+        fits.then_some(()).ok_or(Rejected::Blobs)
+    }
+
     /// Runs a message in place of a signed transaction, which only its receipt shows.
     pub(crate) fn transact_message(&mut self, message: TxEnv, shown: &Tx) -> Result<ExecutionResult, Rejected> {
+        self.has_blob_room(shown)?;
         let base_fee = self.inner.evm.block().basefee;
         let mut result = None;
         let shown = shown.as_recovered_ref();

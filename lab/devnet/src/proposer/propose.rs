@@ -65,6 +65,7 @@ type Asked = (Result<SignedBuilderBid, String>, Option<u64>);
 impl Proposal {
     async fn run(self) {
         let (local, (bid, header_ms)) = self.build_and_ask().await;
+        let asked_ms = crate::node::now_ms();
         let local = match local {
             Ok(local) => local,
             Err(why) => return self.nothing(format!("the local block could not be built: {why}")),
@@ -84,7 +85,7 @@ impl Proposal {
         match taken {
             Ok((bid, why)) => {
                 (decision.chosen, decision.reason) = (Chosen::Builder, why);
-                self.propose_blinded(bid, decision).await;
+                self.propose_blinded(bid, decision, asked_ms).await;
             }
             Err(why) => {
                 decision.reason = why;
@@ -104,6 +105,7 @@ impl Proposal {
             local_value: None,
             header_ms: None,
             blinded_status: None,
+            blinded_ms: None,
             block_root: None,
             outcome: if chosen == Chosen::Nothing { Outcome::Missed } else { Outcome::Pending },
         }
@@ -223,7 +225,7 @@ impl Proposal {
     }
 
     /// From here on there is no way back to the local block: the proposer signed.
-    async fn propose_blinded(self, bid: SignedBuilderBid, mut decision: Decision) {
+    async fn propose_blinded(self, bid: SignedBuilderBid, mut decision: Decision, asked_ms: u64) {
         let m = bid.message;
         let (signed, root) = match self.sign(m.header, m.blob_kzg_commitments, m.execution_requests).await {
             Ok(signed) => signed,
@@ -247,6 +249,9 @@ impl Proposal {
                 if let BuilderError::Status(s, _) = e { s } else { 0 }
             }
         };
-        self.node.decisions.update(slot, |d| d.blinded_status = Some(status));
+        let until = crate::node::now_ms();
+        self.node
+            .decisions
+            .update(slot, |d| (d.blinded_status, d.blinded_ms) = (Some(status), Some([asked_ms, until])));
     }
 }

@@ -4,8 +4,9 @@ use super::{
     Rpc,
     answer::heavy,
     fail::{Args, Fail},
+    overrides::{Accounts, Known, Overrides},
     precompiles::Precompiles,
-    simulate_types::{Overrides, run_type},
+    simulate_types::run_type,
 };
 use crate::execution::{Fees, StateView, ViewError, invalid_transaction_text};
 use alloy_eips::BlockId;
@@ -15,7 +16,7 @@ use alloy_evm::{
     overrides::apply_state_overrides,
 };
 use alloy_primitives::{TxKind, U64};
-use alloy_rpc_types_eth::{AccessList, AccessListResult, TransactionRequest, state::StateOverride};
+use alloy_rpc_types_eth::{AccessList, AccessListResult, TransactionRequest};
 use jsonrpsee::core::{RegisterMethodError, server::RpcModule};
 use revm::{
     Inspector,
@@ -59,7 +60,7 @@ impl Session {
     /// Arguments of `eth_call`: request, block, state overrides, block overrides.
     fn from_args(rpc: &Rpc, args: &mut Args) -> Result<(TransactionRequest, Self), Fail> {
         let (request, id): (TransactionRequest, Option<BlockId>) = (args.next()?, args.optional()?);
-        let (state, block): (Option<StateOverride>, Option<Overrides>) = (args.optional()?, args.optional()?);
+        let (state, block): (Option<Accounts>, Option<Known<Overrides>>) = (args.optional()?, args.optional()?);
         args.end()?;
         let mut session = Self::at(rpc, id)?;
         session.override_with(state, block)?;
@@ -80,12 +81,16 @@ impl Session {
         Ok(Self { db: EvmState::builder().with_database(view).build(), env, precompiles: Precompiles::default() })
     }
 
-    pub(crate) fn override_with(&mut self, state: Option<StateOverride>, block: Option<Overrides>) -> Result<(), Fail> {
-        if let Some(state) = state {
+    pub(super) fn override_with(
+        &mut self,
+        state: Option<Accounts>,
+        block: Option<Known<Overrides>>,
+    ) -> Result<(), Fail> {
+        if let Some(Accounts(state)) = state {
             self.precompiles = Precompiles::overridden(&state)?;
             apply_state_overrides(state, &mut self.db).map_err(|e| Fail::new(e.to_string()))?;
         }
-        block.map_or(Ok(()), |block| block.apply(&mut self.env.block_env))
+        block.map_or(Ok(()), |block| block.0.apply(&mut self.env.block_env))
     }
 
     /// The message that a request means, with its gas capped. What it leaves open is zero, as in geth.

@@ -23,7 +23,7 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
         if number.is_pending() {
             return pending_block(rpc, full.unwrap_or_default()).map(Some);
         }
-        shown(rpc.block(number.into()), full.unwrap_or_default())
+        shown(rpc.find(number.into())?, full.unwrap_or_default())
     })?;
     heavy(m, "eth_getBlockByHash", |rpc, args| {
         let (hash, full): (B256, Option<bool>) = (args.next()?, args.optional()?);
@@ -39,7 +39,7 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
     })?;
     heavy(m, "eth_getBlockReceipts", |rpc, args| {
         let id: BlockId = args.next()?;
-        Ok(rpc.block(id).map(|b| convert::receipts(&b, rpc.execution.spec().blob_fee(b.header()))))
+        Ok(rpc.find(id)?.map(|b| convert::receipts(&b, rpc.execution.spec().blob_fee(b.header()))))
     })?;
     counts(m)?;
     transactions(m)
@@ -48,7 +48,7 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
 fn counts(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError> {
     pendable(m, "eth_getBlockTransactionCountByNumber", |rpc, args| {
         let number: BlockNumberOrTag = args.next()?;
-        let block = if number.is_pending() { Some(rpc.pending()?) } else { rpc.block(number.into()) };
+        let block = if number.is_pending() { Some(rpc.pending()?) } else { rpc.find(number.into())? };
         Ok(block.map(|b| U64::from(b.senders.len())))
     })?;
     quick(m, "eth_getBlockTransactionCountByHash", |rpc, args| {
@@ -57,13 +57,16 @@ fn counts(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError> {
     })?;
     quick(m, "eth_getUncleCountByBlockNumber", |rpc, args| {
         let number: BlockNumberOrTag = args.next()?;
-        Ok(rpc.block(number.into()).map(|_| U64::ZERO))
+        Ok(rpc.find(number.into())?.map(|_| U64::ZERO))
     })?;
     quick(m, "eth_getUncleCountByBlockHash", |rpc, args| {
         let hash: B256 = args.next()?;
         Ok(rpc.execution.block_by_hash(hash).map(|_| U64::ZERO))
     })?;
-    quick(m, "eth_getUncleByBlockNumberAndIndex", |_, _| Ok(Value::Null))?;
+    quick(m, "eth_getUncleByBlockNumberAndIndex", |rpc, args| {
+        let (number, _): (BlockNumberOrTag, U64) = (args.next()?, args.next()?);
+        rpc.find(number.into()).map(|_| Value::Null)
+    })?;
     quick(m, "eth_getUncleByBlockHashAndIndex", |_, _| Ok(Value::Null))
 }
 
@@ -89,7 +92,7 @@ fn transactions(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError> {
     })?;
     quick(m, "eth_getTransactionByBlockNumberAndIndex", |rpc, args| {
         let (number, index): (BlockNumberOrTag, U64) = (args.next()?, args.next()?);
-        Ok(rpc.block(number.into()).and_then(|b| convert::transaction(&b, index.to())))
+        Ok(rpc.find(number.into())?.and_then(|b| convert::transaction(&b, index.to())))
     })?;
     quick(m, "eth_getTransactionByBlockHashAndIndex", |rpc, args| {
         let (hash, index): (B256, U64) = (args.next()?, args.next()?);

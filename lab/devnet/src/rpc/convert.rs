@@ -115,3 +115,6 @@ fn logs_of(block: &Block, tx: usize, first: usize, receipt: &ReceiptEnvelope, re
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

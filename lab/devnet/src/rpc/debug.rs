@@ -5,18 +5,20 @@ use super::{
     answer::heavy,
     call::{CallError, Session, evm_text},
     fail::{Args, Fail},
+    overrides::Accounts,
 };
 use crate::execution::{Block, Executed, Executor, StateView, TraceError, Traced, Tx, trace_block, trace_message};
 use alloy_eips::{BlockId, BlockNumberOrTag, eip2718::Encodable2718};
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use alloy_rpc_types_eth::{Header, TransactionRequest};
-use alloy_rpc_types_trace::geth::{GethDebugTracingCallOptions, GethDebugTracingOptions};
+use alloy_rpc_types_trace::geth::{GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions};
 use jsonrpsee::core::{RegisterMethodError, server::RpcModule};
 use revm::{
     context::{BlockEnv, TxEnv},
     context_interface::result::{HaltReason, ResultAndState},
 };
 use revm_inspectors::tracing::DebugInspector;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -58,6 +60,11 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
     })?;
     heavy(m, "debug_executionWitness", |rpc, args| {
         let id: BlockNumberOrTag = args.next()?;
+        // geth shows its own structure here.
+        let unnamed = !id.is_number() && rpc.block(id.into()).is_none();
+        if unnamed {
+            return Err(Fail::new(format!("block {{{id} <nil> false}} not found")));
+        }
         let block = rpc.need_block(Some(id.into()))?;
         witness(rpc, &block)
     })?;
@@ -106,15 +113,60 @@ fn transactions(block: &Block) -> Vec<Tx> {
 fn trace(rpc: &Rpc, block: &Block, options: &GethDebugTracingOptions, only: Option<usize>) -> Result<Vec<Value>, Fail> {
     let view = rpc.view(&*parent_of(rpc, block)?)?;
     let at = (block.header(), block.hash);
+    // No tracer is made for a block without transactions, in geth neither.
+    if block.transactions().is_empty() {
+        return Ok(Vec::new());
+    }
+    if let Some(why) = undefined(options)? {
+        return match only {
+            Some(_) => Err(Fail::new(why)),
+            None => Ok(block.tx_hashes().map(|hash| json!({ "txHash": hash, "error": why })).collect()),
+        };
+    }
     let traces =
         trace_block(rpc.execution.spec(), view, at, &transactions(block), options, only).map_err(Fail::from)?;
     Ok(traces.into_iter().map(|(hash, trace)| json!({ "txHash": hash, "result": trace })).collect())
 }
 
+/// Tracers that geth has and the devnet has not.
+const ELSEWHERE: [&str; 6] =
+    ["bigramTracer", "evmdisTracer", "keccak256PreimageTracer", "opcountTracer", "trigramTracer", "unigramTracer"];
+
+/// What geth says where it has no tracer of that name. The name is a script to it then, which fails by itself
+/// for each transaction of a block: one word is a variable that nobody defined.
+///
+/// # Errors
+/// For other scripts, and for tracers that geth has: they are not run here.
+fn undefined(options: &GethDebugTracingOptions) -> Result<Option<String>, Fail> {
+    let name = match &options.tracer {
+        Some(GethDebugTracerType::JsTracer(name)) => name.as_str(),
+        // The library's own; geth has none of this name.
+        Some(GethDebugTracerType::BuiltInTracer(GethDebugBuiltInTracerType::StateGasTracer)) => "stateGasTracer",
+        _ => return Ok(None),
+    };
+    let is_word =
+        name.chars().enumerate().all(|(i, c)| c == '_' || c == '$' || c.is_alphabetic() || (i > 0 && c.is_numeric()));
+    if name.is_empty() || !is_word || ELSEWHERE.contains(&name) {
+        return Err(Fail::new(format!("tracer {name:?} is not supported: the devnet runs no scripts")));
+    }
+    Ok(Some(format!("ReferenceError: {name} is not defined at <eval>:1:2(0)")))
+}
+
+/// Options of a traced call.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct CallOptions {
+    #[serde(flatten)]
+    tracing: GethDebugTracingOptions,
+    state_overrides: Option<Accounts>,
+    block_overrides: Option<Value>,
+    tx_index: Option<Value>,
+}
+
 /// A message, a block, and the tracer's options with overrides.
 fn trace_call(rpc: &Rpc, args: &mut Args) -> Result<Value, Fail> {
     let (request, id): (TransactionRequest, BlockId) = (args.next()?, args.next()?);
-    let options: Option<GethDebugTracingCallOptions> = args.optional()?;
+    let options: Option<CallOptions> = args.optional()?;
     args.end()?;
     let options = options.unwrap_or_default();
     if options.tx_index.is_some() || options.block_overrides.is_some() {
@@ -123,7 +175,10 @@ fn trace_call(rpc: &Rpc, args: &mut Args) -> Result<Value, Fail> {
     let mut session = Session::at(rpc, Some(id))?;
     session.override_with(options.state_overrides, None)?;
     let tx = session.tx(&request, rpc.config.gas_cap)?;
-    trace_message(&options.tracing_options, &tx, &mut session)
+    if let Some(why) = undefined(&options.tracing)? {
+        return Err(Fail::new(why));
+    }
+    trace_message(&options.tracing, &tx, &mut session)
 }
 
 impl Traced for Session {

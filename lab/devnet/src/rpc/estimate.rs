@@ -5,11 +5,11 @@ use super::{
     answer::heavy,
     call::{Session, halt_text},
     fail::{Args, Fail},
-    simulate_types::Overrides,
+    overrides::{Accounts, Known, Overrides},
 };
 use alloy_eips::{BlockId, BlockNumberOrTag, eip7825::MAX_TX_GAS_LIMIT_OSAKA};
 use alloy_primitives::{U64, U256};
-use alloy_rpc_types_eth::{TransactionRequest, state::StateOverride};
+use alloy_rpc_types_eth::TransactionRequest;
 use jsonrpsee::core::{RegisterMethodError, server::RpcModule};
 use revm::{
     Database,
@@ -30,7 +30,7 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
 
 fn estimate(rpc: &Rpc, args: &mut Args) -> Result<u64, Fail> {
     let (request, id): (TransactionRequest, Option<BlockId>) = (args.next()?, args.optional()?);
-    let (state, block): (Option<StateOverride>, Option<Overrides>) = (args.optional()?, args.optional()?);
+    let (state, block): (Option<Accounts>, Option<Known<Overrides>>) = (args.optional()?, args.optional()?);
     args.end()?;
     let mut session = Session::at(rpc, Some(id.unwrap_or(BlockId::Number(BlockNumberOrTag::Latest))))?;
     session.override_with(state, block)?;
@@ -41,7 +41,8 @@ fn estimate(rpc: &Rpc, args: &mut Args) -> Result<u64, Fail> {
     };
     let tx = session.tx(&request, u64::MAX)?;
     high = affordable(&mut session, &tx, high)?.min(MAX_TX_GAS_LIMIT_OSAKA).min(cap);
-    if is_plain_transfer(&mut session, &tx)? && try_with(&mut session, &tx, TRANSFER)?.fits {
+    // What fails with that is told of the first run with all that it may have.
+    if is_plain_transfer(&mut session, &tx)? && try_with(&mut session, &tx, TRANSFER).is_ok_and(|run| run.fits) {
         return Ok(TRANSFER);
     }
     let first = try_with(&mut session, &tx, high)?;
@@ -134,7 +135,9 @@ fn affordable(session: &mut Session, tx: &TxEnv, high: u64) -> Result<u64, Fail>
     }
     let account = session.db.basic(tx.caller).map_err(|e| Fail::new(e.to_string()))?;
     let balance = account.map_or(U256::ZERO, |a| a.balance);
-    let left = balance.checked_sub(tx.value).ok_or_else(|| Fail::new("insufficient funds for transfer"))?;
+    // Who has nothing left can pay for no gas: geth's words.
+    let left = balance.checked_sub(tx.value).filter(|left| !left.is_zero());
+    let left = left.ok_or_else(|| Fail::new("insufficient funds for transfer"))?;
     let allowance: u64 = (left / U256::from(tx.gas_price)).saturating_to();
     Ok(high.min(allowance))
 }

@@ -134,7 +134,8 @@ impl Args {
     pub(crate) fn next<T: DeserializeOwned>(&mut self) -> Result<T, Fail> {
         let index = self.at;
         let missing = || Fail::params(format!("missing value for required argument {index}"));
-        let raw = self.all.get(index).ok_or_else(missing)?;
+        // A null is missing, as in geth.
+        let raw = self.all.get(index).filter(|raw| raw.get() != "null").ok_or_else(missing)?;
         self.at += 1;
         serde_json::from_str(raw.get()).map_err(|e| Fail::params(format!("invalid argument {index}: {e}")))
     }

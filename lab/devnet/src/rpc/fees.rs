@@ -77,19 +77,21 @@ fn count(value: &Value) -> Option<u64> {
 
 fn fee_history(rpc: &Rpc, args: &mut Args) -> Result<Value, Fail> {
     let (blocks, newest): (Value, BlockNumberOrTag) = (args.next()?, args.next()?);
-    let percentiles: Option<Vec<f64>> = args.optional()?;
+    let percentiles: Vec<f64> = args.next()?;
     let blocks = count(&blocks).ok_or_else(|| Fail::params("invalid argument 0: invalid hex or decimal integer"))?;
-    let percentiles = percentiles.unwrap_or_default();
+    if blocks == 0 {
+        return Ok(json!({"oldestBlock": "0x0", "gasUsedRatio": null}));
+    }
     check_percentiles(&percentiles)?;
-    let beyond = |_| {
+    let beyond = |why| {
+        if !newest.is_number() {
+            return why;
+        }
         let (requested, head) = (newest.as_number().unwrap_or_default(), rpc.execution.head().number());
         Fail::new(format!("request beyond head block: requested {requested}, head {head}"))
     };
     let newest = rpc.need_block(Some(newest.into())).map_err(beyond)?;
     let blocks = blocks.min(MAX_HISTORY).min(newest.number() + 1);
-    if blocks == 0 {
-        return Ok(json!({"oldestBlock": "0x0", "gasUsedRatio": null}));
-    }
     let oldest = newest.number() + 1 - blocks;
     let found: Vec<Arc<Block>> = (oldest..=newest.number()).filter_map(|n| rpc.execution.block_by_number(n)).collect();
     if found.len() as u64 != blocks {

@@ -5,10 +5,9 @@ use super::{
     answer::{heavy, quick},
     convert,
     fail::Fail,
-    logs::matching,
+    logs::{awaited, read, to_come},
 };
 use crate::execution::ChainEvent;
-use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{B256, U256};
 use alloy_rpc_types_eth::Filter;
 use jsonrpsee::core::{RegisterMethodError, server::RpcModule};
@@ -47,14 +46,8 @@ pub(crate) struct Filters(Mutex<HashMap<U256, Open>>);
 
 pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError> {
     quick(m, "eth_newFilter", |rpc, args| {
-        let filter: Filter = args.next()?;
-        let pending = Some(BlockNumberOrTag::Pending);
-        if filter.block_option.get_from_block().copied() == pending
-            || filter.block_option.get_to_block().copied() == pending
-        {
-            return Err(Fail::params("pending logs are not supported"));
-        }
-        Ok(rpc.open(Kind::Logs(Box::new(filter))))
+        let filter = to_come(read(args.next()?, 0)?)?;
+        Ok(rpc.open(Kind::Logs(filter)))
     })?;
     quick(m, "eth_newBlockFilter", |rpc, _| Ok(rpc.open(Kind::Blocks)))?;
     quick(m, "eth_newPendingTransactionFilter", |rpc, args| {
@@ -115,7 +108,7 @@ impl Kind {
         match (self, event) {
             (Self::Logs(filter), ChainEvent::Removed(blocks) | ChainEvent::Added(blocks)) => {
                 let removed = matches!(event, ChainEvent::Removed(_));
-                let logs = blocks.iter().flat_map(|b| matching(b, filter, removed));
+                let logs = blocks.iter().flat_map(|b| awaited(b, filter, removed));
                 found.extend(logs.filter_map(|log| serde_json::to_value(log).ok()));
             }
             (Self::Blocks, ChainEvent::Head(block)) => found.push(json!(block.hash)),

@@ -6,7 +6,8 @@ use alloy_eips::{BlockId, BlockNumberOrTag};
 use std::sync::Arc;
 
 impl Rpc {
-    /// The block behind a number, a tag or a hash; `pending` is the head here.
+    /// The block behind a number, a tag or a hash; `pending` is the head here, and before a safe or a finalised
+    /// block is named there is none.
     pub(crate) fn block(&self, id: BlockId) -> Option<Arc<Block>> {
         match id {
             BlockId::Hash(hash) => {
@@ -16,11 +17,19 @@ impl Rpc {
             }
             BlockId::Number(number) => match number {
                 BlockNumberOrTag::Latest | BlockNumberOrTag::Pending => Some(self.execution.head()),
-                BlockNumberOrTag::Safe => Some(self.execution.safe()),
-                BlockNumberOrTag::Finalized => Some(self.execution.finalized()),
+                BlockNumberOrTag::Safe => self.execution.named_safe(),
+                BlockNumberOrTag::Finalized => self.execution.named_finalized(),
                 BlockNumberOrTag::Earliest => Some(self.execution.genesis()),
                 BlockNumberOrTag::Number(n) => self.execution.block_by_number(n),
             },
+        }
+    }
+
+    /// The same, where geth has an error for a tag without a block and null for a number without one.
+    pub(crate) fn find(&self, id: BlockId) -> Result<Option<Arc<Block>>, Fail> {
+        match (self.block(id), id) {
+            (None, BlockId::Number(tag)) if !tag.is_number() => Err(unnamed(tag)),
+            (found, _) => Ok(found),
         }
     }
 
@@ -32,6 +41,7 @@ impl Rpc {
                 Fail::new("hash is not currently canonical")
             }
             BlockId::Hash(_) => Fail::new("header for hash not found"),
+            BlockId::Number(tag) if !tag.is_number() => unnamed(tag),
             BlockId::Number(_) => Fail::new("header not found"),
         })
     }
@@ -48,4 +58,8 @@ impl Rpc {
     pub(crate) fn view(&self, block: &Block) -> Result<StateView, Fail> {
         Ok(self.execution.view(block)?)
     }
+}
+
+fn unnamed(tag: BlockNumberOrTag) -> Fail {
+    Fail::new(format!("{tag} block not found"))
 }

@@ -1,7 +1,8 @@
 //! JSON-RPC over HTTP and WebSocket on one port, answering as geth does where geth's answers are known.
 //!
-//! Bounds: bodies, responses, connections, subscriptions and batches are capped; heavy calls run on
-//! their own threads, a few at a time, each with a deadline.
+//! Bounds: bodies, responses, connections, subscriptions and batches are capped; heads and bodies must come
+//! within 5 s each; heavy calls run on their own threads, a few at a time, each with a deadline. What is refused
+//! before it is read is an error with an `id` of null and a stable code in `data.reason`.
 
 mod answer;
 mod call;
@@ -15,20 +16,22 @@ mod filters;
 mod ids;
 mod logs;
 mod net;
+mod overrides;
 mod pending;
 mod precompiles;
 mod pubsub;
 mod send;
+mod server;
 mod simulate;
 mod simulate_types;
 mod state;
+mod strict;
 mod testing;
 mod txpool;
 
 use crate::execution::Execution;
 use jsonrpsee::{
     core::{RegisterMethodError, server::RpcModule, traits::IdProvider},
-    server::{BatchRequestConfig, Server, ServerConfig, ServerHandle},
     types::SubscriptionId,
 };
 use std::{
@@ -39,7 +42,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::Semaphore;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 /// Bounds of the JSON-RPC server.
 #[derive(Clone, Debug)]
@@ -83,7 +86,7 @@ impl Default for RpcConfig {
 /// A running server; it stops when this is dropped.
 #[derive(Debug)]
 pub struct RpcServer {
-    handle: ServerHandle,
+    serving: server::Serving,
     address: SocketAddr,
 }
 
@@ -105,8 +108,7 @@ impl RpcServer {
 
     /// Stops it and waits until it has.
     pub async fn stop(self) {
-        let _ = self.handle.stop();
-        self.handle.stopped().await;
+        self.serving.stop().await;
     }
 }
 
@@ -137,7 +139,7 @@ pub(crate) struct Rpc {
 }
 
 /// Subscription ids as Ethereum clients expect them: hex strings.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct HexIds(AtomicU64);
 
 impl IdProvider for HexIds {
@@ -153,26 +155,12 @@ impl IdProvider for HexIds {
 /// # Errors
 /// [`RpcError`].
 pub async fn serve(execution: Execution, config: RpcConfig) -> Result<RpcServer, RpcError> {
-    let server_config = ServerConfig::builder()
-        .max_request_body_size(config.max_request)
-        .max_response_body_size(config.max_response)
-        .max_connections(config.max_connections)
-        .max_subscriptions_per_connection(config.max_subscriptions)
-        .set_batch_request_config(BatchRequestConfig::Limit(config.max_batch))
-        .set_id_provider(HexIds(AtomicU64::new(1)))
-        .build();
     let listen = config.listen;
     let failed = |source| RpcError::Listen { address: listen, source };
-    let cors = tower_http::cors::CorsLayer::permissive();
-    let server = Server::builder()
-        .set_config(server_config)
-        .set_http_middleware(tower::ServiceBuilder::new().layer(cors))
-        .build(listen)
-        .await
-        .map_err(failed)?;
-    let address = server.local_addr().map_err(failed)?;
-    let module = module(execution, config).map_err(|e| RpcError::Register(e.to_string()))?;
-    Ok(RpcServer { handle: server.start(module), address })
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let module = module(execution, config.clone()).map_err(|e| RpcError::Register(e.to_string()))?;
+    Ok(RpcServer { serving: server::start(listener, &config, module), address })
 }
 
 fn module(execution: Execution, config: RpcConfig) -> Result<RpcModule<Rpc>, RegisterMethodError> {

@@ -3,7 +3,7 @@
 use super::{
     Rpc, convert,
     fail::{Args, Fail},
-    logs::matching,
+    logs::{awaited, read, to_come},
 };
 use crate::execution::ChainEvent;
 use alloy_rpc_types_eth::Filter;
@@ -46,7 +46,7 @@ impl Topic {
         let name: String = args.next()?;
         match name.as_str() {
             "newHeads" => Ok(Self::Heads),
-            "logs" => Ok(Self::Logs(Box::new(args.optional()?.unwrap_or_default()))),
+            "logs" => Ok(Self::Logs(to_come(read(args.optional()?.unwrap_or_default(), 1)?)?)),
             "newPendingTransactions" => {
                 let full: Option<bool> = args.optional()?;
                 Ok(Self::Pending { full: full.unwrap_or_default() })
@@ -61,7 +61,7 @@ impl Topic {
             (Self::Heads, ChainEvent::Head(block)) => value(&convert::header(block)).into_iter().collect(),
             (Self::Logs(filter), ChainEvent::Removed(blocks) | ChainEvent::Added(blocks)) => {
                 let removed = matches!(event, ChainEvent::Removed(_));
-                let logs = blocks.iter().flat_map(|b| matching(b, filter, removed));
+                let logs = blocks.iter().flat_map(|b| awaited(b, filter, removed));
                 logs.filter_map(|log| value(&log)).collect()
             }
             (Self::Pending { full: false }, ChainEvent::Pending(tx)) => value(&tx.hash).into_iter().collect(),

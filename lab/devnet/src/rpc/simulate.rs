@@ -8,8 +8,9 @@ use super::{
     call::halt_text,
     convert,
     fail::{Args, Fail},
+    overrides::Overrides,
     precompiles::Precompiles,
-    simulate_types::{Overrides, Payload, SimBlock, message, unsigned},
+    simulate_types::{Payload, SimBlock, message, unsigned},
 };
 use crate::execution::{Ancestors, Block, Codes, ExecError, Executor, Rejected, StateView, Tx, assemble_as};
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, proofs};
@@ -70,9 +71,11 @@ fn in_order(base: &Block, blocks: Vec<SimBlock>) -> Result<Vec<SimBlock>, Fail> 
     let mut out = Vec::new();
     for mut block in blocks {
         let mut overrides = block.block_overrides.take().unwrap_or_default();
-        let wanted: u64 = overrides
-            .number
-            .map_or(Ok(number + 1), |n| n.try_into().map_err(|_| Fail::coded(-38020, "block number too large")))?;
+        let wanted = match overrides.number {
+            Some(given) => given.try_into().ok(),
+            None => number.checked_add(1),
+        };
+        let wanted: u64 = wanted.ok_or_else(|| Fail::coded(-38020, "block number too large"))?;
         if wanted <= number {
             return Err(Fail::coded(-38020, format!("block numbers must be in order: {wanted} <= {number}")));
         }
@@ -80,10 +83,10 @@ fn in_order(base: &Block, blocks: Vec<SimBlock>) -> Result<Vec<SimBlock>, Fail> 
             return Err(Fail::coded(-38026, "too many blocks"));
         }
         while number + 1 < wanted {
-            (number, time) = (number + 1, time + STEP);
+            (number, time) = (number + 1, step(time)?);
             out.push(dated(SimBlock::default(), Overrides::default(), number, time));
         }
-        let at = overrides.time.map_or(time + STEP, |t| t.to());
+        let at = overrides.time.map_or_else(|| step(time), |t| Ok(t.to()))?;
         if at <= time {
             return Err(Fail::coded(-38021, format!("block timestamps must be in order: {at} <= {time}")));
         }
@@ -92,6 +95,13 @@ fn in_order(base: &Block, blocks: Vec<SimBlock>) -> Result<Vec<SimBlock>, Fail> 
         out.push(dated(block, overrides, number, time));
     }
     Ok(out)
+}
+
+/// The time of an undated block.
+fn step(time: u64) -> Result<u64, Fail> {
+    let beyond =
+        || Fail::coded(-38021, format!("block timestamps must be in order: nothing comes {STEP} s after {time}"));
+    time.checked_add(STEP).ok_or_else(beyond)
 }
 
 fn dated(mut block: SimBlock, mut overrides: Overrides, number: u64, time: u64) -> SimBlock {
@@ -142,17 +152,24 @@ impl Simulation<'_> {
         }
         let spec = self.rpc.execution.spec();
         let parent = &self.parent;
-        let default_fee = if self.payload.validation { spec.next_base_fee(parent) } else { 0 };
-        let base_fee = of.base_fee_per_gas.map_or(Ok(default_fee), u64::try_from);
+        let base_fee = match of.base_fee_per_gas {
+            Some(given) => u64::try_from(given).ok(),
+            // It grows by an eighth at most.
+            None if self.payload.validation => {
+                let now = parent.base_fee_per_gas.unwrap_or_default();
+                now.checked_add(now / 4 + 1).map(|_| spec.next_base_fee(parent))
+            }
+            None => Some(0),
+        };
         Ok(Header {
             parent_hash: parent.hash_slow(),
             ommers_hash: EMPTY_OMMER_ROOT_HASH,
             beneficiary: of.fee_recipient.unwrap_or(parent.beneficiary),
-            number: of.number.map_or(parent.number + 1, |n| n.saturating_to()),
+            number: of.number.map_or_else(|| parent.number.saturating_add(1), |n| n.saturating_to()),
             gas_limit: of.gas_limit.map_or(parent.gas_limit, |g| g.to()),
-            timestamp: of.time.map_or(parent.timestamp + STEP, |t| t.to()),
+            timestamp: of.time.map_or_else(|| parent.timestamp.saturating_add(STEP), |t| t.to()),
             mix_hash: of.prev_randao.unwrap_or_default(),
-            base_fee_per_gas: Some(base_fee.map_err(|_| Fail::params("baseFeePerGas is too large"))?),
+            base_fee_per_gas: Some(base_fee.ok_or_else(|| Fail::params("baseFeePerGas is too large"))?),
             withdrawals_root: Some(proofs::calculate_withdrawals_root(withdrawals)),
             excess_blob_gas: Some(spec.next_excess_blob_gas(parent)),
             parent_beacon_block_root: Some(of.beacon_root.unwrap_or_default()),
@@ -191,7 +208,7 @@ impl Simulation<'_> {
         let most = if self.payload.validation { MAX_TX_GAS_LIMIT_OSAKA } else { u64::MAX };
         let gas = call.gas.unwrap_or(left.min(most));
         if gas > left {
-            let used = run.gas_used() + gas;
+            let used = run.gas_used().saturating_add(gas);
             return Err(Fail::coded(-38015, format!("block gas limit reached: {used} >= {}", header.gas_limit)));
         }
         call.gas = Some(gas.min(self.gas));

@@ -1,17 +1,17 @@
-//! Requests of `eth_simulateV1`, with the overrides that geth takes (alloy's lack withdrawals).
+//! Requests of `eth_simulateV1`.
 
-use super::fail::Fail;
+use super::{
+    fail::Fail,
+    overrides::{Overrides, accounts, known},
+};
 use crate::execution::Tx;
 use alloy_consensus::{
     SignableTransaction, Signed, TxEip1559, TxEip4844, TxEip4844Variant, TxEip7702, TxEnvelope, TxLegacy,
 };
-use alloy_eips::{eip2718::Encodable2718, eip4895::Withdrawal};
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U64, U256, keccak256};
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Bytes, Signature, TxKind, U256, keccak256};
 use alloy_rpc_types_eth::{TransactionRequest, state::StateOverride};
-use revm::{
-    context::{BlockEnv, TxEnv},
-    context_interface::{block::BlobExcessGasAndPrice, either::Either},
-};
+use revm::{context::TxEnv, context_interface::either::Either};
 use serde::Deserialize;
 
 /// The whole request.
@@ -31,60 +31,12 @@ pub(super) struct Payload {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SimBlock {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known")]
     pub(super) block_overrides: Option<Overrides>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "accounts")]
     pub(super) state_overrides: Option<StateOverride>,
     #[serde(default)]
     pub(super) calls: Vec<TransactionRequest>,
-}
-
-/// What of the block's environment is given.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Overrides {
-    pub(super) number: Option<U256>,
-    pub(super) difficulty: Option<U256>,
-    pub(super) time: Option<U64>,
-    pub(super) gas_limit: Option<U64>,
-    #[serde(alias = "coinbase")]
-    pub(super) fee_recipient: Option<Address>,
-    #[serde(alias = "random")]
-    pub(super) prev_randao: Option<B256>,
-    #[serde(alias = "baseFee")]
-    pub(super) base_fee_per_gas: Option<U256>,
-    pub(super) blob_base_fee: Option<U256>,
-    #[serde(alias = "parentBeaconBlockRoot")]
-    pub(super) beacon_root: Option<B256>,
-    pub(super) withdrawals: Option<Vec<Withdrawal>>,
-}
-
-impl Overrides {
-    /// Changes the environment of a call, which has neither a beacon root nor withdrawals.
-    ///
-    /// # Errors
-    /// geth's words for these two.
-    pub(super) fn apply(self, env: &mut BlockEnv) -> Result<(), Fail> {
-        for (given, name) in [(self.beacon_root.is_some(), "beaconRoot"), (self.withdrawals.is_some(), "withdrawals")] {
-            if given {
-                let text = format!("block override \"{name}\" is not supported for this RPC method");
-                return Err(Fail::new(text));
-            }
-        }
-        env.number = self.number.unwrap_or(env.number);
-        env.difficulty = self.difficulty.unwrap_or(env.difficulty);
-        env.timestamp = self.time.map_or(env.timestamp, |t| U256::from(t.to::<u64>()));
-        env.gas_limit = self.gas_limit.map_or(env.gas_limit, |g| g.to());
-        env.beneficiary = self.fee_recipient.unwrap_or(env.beneficiary);
-        env.prevrandao = self.prev_randao.or(env.prevrandao);
-        env.basefee = self.base_fee_per_gas.map_or(env.basefee, |f| f.saturating_to());
-        if let Some(price) = self.blob_base_fee {
-            let excess_blob_gas = env.blob_excess_gas_and_price.map_or(0, |b| b.excess_blob_gas);
-            let blob_gasprice = price.saturating_to();
-            env.blob_excess_gas_and_price = Some(BlobExcessGasAndPrice { excess_blob_gas, blob_gasprice });
-        }
-        Ok(())
-    }
 }
 
 /// A call as it runs, and the unsigned transaction that the block shows for it.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::execution::StateView;
 use alloy_eips::{BlockId, BlockNumberOrTag};
-use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use alloy_primitives::{Address, B256, Bytes, U64, U256, hex};
 use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
 use alloy_serde::JsonStorageKey;
 use jsonrpsee::core::{RegisterMethodError, server::RpcModule};
@@ -38,8 +38,14 @@ pub(super) fn register(m: &mut RpcModule<Rpc>) -> Result<(), RegisterMethodError
         Ok(B256::from(rpc.view(&block)?.state.slot(address, slot.as_b256())?))
     })?;
     pendable(m, "eth_getProof", |rpc, args| {
-        let (address, slots, id): (Address, Vec<JsonStorageKey>, Option<BlockId>) =
+        let (address, slots, id): (Address, Vec<String>, Option<BlockId>) =
             (args.next()?, args.next()?, args.optional()?);
+        if slots.len() > MAX_PROOF_SLOTS {
+            let asked = slots.len();
+            let why = format!("too many storage keys requested (max {MAX_PROOF_SLOTS}, got {asked})");
+            return Err(Fail::params(why));
+        }
+        let slots: Vec<JsonStorageKey> = slots.iter().map(|key| storage_key(key)).collect::<Result<_, _>>()?;
         proof(rpc, address, &slots, id)
     })?;
     pendable(m, "eth_getAccount", |rpc, args| {
@@ -63,15 +69,25 @@ fn account(rpc: &Rpc, args: &mut Args) -> Result<(StateView, Option<Account>), F
     Ok((view, account))
 }
 
+/// A storage key as geth reads one: hex of at most 32 bytes. One of 32 is answered as it is, a shorter one as a
+/// number.
+fn storage_key(text: &str) -> Result<JsonStorageKey, Fail> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    if digits.len() > 64 {
+        return Err(Fail::params(format!("storage key too long (want at most 32 bytes): {text:?}")));
+    }
+    let bad = || Fail::params(format!("invalid hex in storage key: {text:?}"));
+    let padded = hex::decode_to_array::<_, 32>(format!("{digits:0>64}")).map_err(|_| bad())?;
+    let whole = digits.len() > 62;
+    Ok(if whole { JsonStorageKey::Hash(padded.into()) } else { JsonStorageKey::Number(U256::from_be_bytes(padded)) })
+}
+
 fn proof(
     rpc: &Rpc,
     address: Address,
     slots: &[JsonStorageKey],
     id: Option<BlockId>,
 ) -> Result<EIP1186AccountProofResponse, Fail> {
-    if slots.len() > MAX_PROOF_SLOTS {
-        return Err(Fail::params(format!("too many keys (max {MAX_PROOF_SLOTS})")));
-    }
     let block = rpc.need_state(id)?;
     let keys: Vec<B256> = slots.iter().map(JsonStorageKey::as_b256).collect();
     let proof = rpc.view(&block)?.state.prove(address, &keys)?;

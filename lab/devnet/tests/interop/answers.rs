@@ -38,14 +38,14 @@ pub fn accepted(method: &str, line: &str) -> bool {
     }
 }
 
-async fn pair() -> Pair {
+pub async fn pair() -> Pair {
     let net = Net::start().await;
     let geth = Geth::start(&net.execution);
     Pair::new(net, geth)
 }
 
 /// A block on both.
-fn block(pair: &mut Pair, txs: Vec<Bytes>) {
+pub fn block(pair: &mut Pair, txs: Vec<Bytes>) {
     let (execution, replica) = (&pair.net.execution, &pair.net.replica);
     let block = advance(execution, replica, &after(execution, 12, vec![]), &Fill::Exactly(txs));
     pair.geth.follow(&block);

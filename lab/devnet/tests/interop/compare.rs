@@ -62,13 +62,18 @@ impl Pair {
     /// Asks both, and notes what differs without being known and meant.
     pub async fn same(&mut self, method: &str, params: Value) {
         let (theirs, ours) = self.both(method, &params).await;
-        self.asked += 1;
-        let mut found = Vec::new();
-        differences("", &theirs, &ours, &mut found);
         let mut shown = params.to_string();
         shown.truncate(160);
+        self.compare(method, &shown, &theirs, &ours);
+    }
+
+    /// Notes what differs between two answers.
+    pub fn compare(&mut self, method: &str, asked: &str, theirs: &Value, ours: &Value) {
+        self.asked += 1;
+        let mut found = Vec::new();
+        differences("", theirs, ours, &mut found);
         let meant = |line: &String| super::answers::accepted(method, line);
-        self.found.extend(found.iter().filter(|l| !meant(l)).take(8).map(|l| format!("{method} {shown} {l}")));
+        self.found.extend(found.iter().filter(|l| !meant(l)).take(8).map(|l| format!("{method} {asked} {l}")));
     }
 
     /// Stops both; nothing differed.

@@ -15,5 +15,6 @@ mod answers;
 mod blocks;
 mod compare;
 mod geth;
+mod questions;
 mod tools;
 mod witnesses;

@@ -36,7 +36,8 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/eth/v2/builder/blinded_blocks", post(blinded_v2))
         .route("/simulated/behaviour", post(behave));
     let app = if state.config.constraints { app.merge(constraints_router()) } else { app };
-    app.layer(DefaultBodyLimit::max(MAX_BLOCK_BYTES)).with_state(state)
+    // The server has each body whole, and none that is larger than a block, before it is read here.
+    app.layer(DefaultBodyLimit::disable()).with_state(state)
 }
 
 /// The constraints API as Fabric specifies it, and its reference implementation's routes.
@@ -54,7 +55,7 @@ fn constraints_router() -> Router<Arc<State>> {
         .route("/health", get(|| async { StatusCode::OK }))
 }
 
-fn fault(status: StatusCode, message: impl std::fmt::Display) -> Response {
+pub(super) fn fault(status: StatusCode, message: impl std::fmt::Display) -> Response {
     (status, Json(json!({ "code": status.as_u16(), "message": message.to_string() }))).into_response()
 }
 

@@ -38,7 +38,10 @@ pub(super) fn delegate(state: &State, signed: SignedDelegation) -> Result<()> {
     let mut kept = state.delegations.lock();
     let (slot, key) = (m.slot, (m.slot, m.proposer));
     match kept.get(&key) {
-        Some(first) if *first != signed => bail!("the proposer delegated the slot to somebody else: equivocation"),
+        Some(first) if *first != signed => {
+            state.note(slot, |s| &mut s.contradicted);
+            bail!("the proposer delegated the slot to somebody else: equivocation")
+        }
         _ => kept.insert(key, signed),
     };
     kept.retain(|(s, _), _| *s >= slot.saturating_sub(KEPT_SLOTS));
@@ -61,11 +64,15 @@ pub(super) fn take(state: &State, signed: SignedConstraints) -> Result<()> {
     let mut kept = state.constraints.lock();
     let slot = m.slot;
     match kept.get(&slot) {
-        Some(first) if *first != signed => bail!("the slot has other constraints: they may be given once"),
+        Some(first) if *first != signed => {
+            state.note(slot, |s| &mut s.contradicted);
+            bail!("the slot has other constraints: they may be given once")
+        }
         _ => kept.insert(slot, signed),
     };
     kept.retain(|s, _| *s >= slot.saturating_sub(KEPT_SLOTS));
     state.count(|c| c.constraints += 1);
+    state.note(slot, |s| &mut s.constrained);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod attributes;
 mod build;
 mod constraints;
 mod faults;
+mod server;
 
 use alloy_primitives::{Address, B256, U256};
 use anyhow::{Context, Result};
@@ -153,6 +154,10 @@ pub struct RelaySlots {
     pub bid: BTreeSet<Slot>,
     /// The proposer signed its block.
     pub taken: BTreeSet<Slot>,
+    /// It took a constraints message, once or again.
+    pub constrained: BTreeSet<Slot>,
+    /// It was given another delegation or constraints message than the one it had.
+    pub contradicted: BTreeSet<Slot>,
 }
 
 /// Slots of either kind that are kept.
@@ -208,11 +213,7 @@ impl Relay {
             config,
         });
         let app = api::router(Arc::clone(&state));
-        let serve = tokio::spawn(async move {
-            if let Err(e) = axum::serve(listener, app).await {
-                tracing::error!(error = %e, "simulated relay stopped");
-            }
-        });
+        let serve = tokio::spawn(server::serve(listener, app, server::Bounds::usual()));
         let follow = tokio::spawn(attributes::follow(Arc::clone(&state)));
         Ok(Self { state, address, tasks: vec![serve, follow] })
     }

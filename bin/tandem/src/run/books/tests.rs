@@ -9,7 +9,7 @@ use tandem_crypto::SenderCache;
 use tandem_journal::{Bound, FileStorage, FirstUse, Grant, Guard, JournalConfig};
 use tandem_ledger::{Config, Totals};
 use tandem_module::{Clock, Permission};
-use tandem_testkit::wallet::Wallet;
+use tandem_testkit::{Disk, wallet::Wallet};
 use tandem_types::{BlsPublicKey, Body, Draft, InclusionPromise, SignerRef, Slot, SlotClock, body::SeenSender};
 
 const SLOT: Slot = Slot::new(40);
@@ -107,7 +107,7 @@ impl World {
     /// A ledger whose own thread writes nothing while the test runs.
     fn ledger(&self, path: &Path) -> Arc<Ledger> {
         let config = Config { flush_ms: 60_000, sync_ms: 60_000, ..Config::default() };
-        Ledger::open(path, 1337, &config, Arc::new(Fixed)).unwrap()
+        Ledger::open(path, 1337, &config).unwrap()
     }
 
     fn books(&self, ledger: &Arc<Ledger>) -> Arc<Books> {
@@ -126,10 +126,34 @@ fn total(ledger: &Ledger) -> Totals {
     ledger.report(Fixed.now_ms(), 1).unwrap().total.total().unwrap()
 }
 
-fn event(seq: u64, is_final: bool) -> FateEvent {
+fn event(seq: u64, holds: Holds) -> FateEvent {
     let key = SlotKey { chain_id: 1337, proposer: BlsPublicKey::default(), slot: SLOT };
     let (module, fate) = ("preconf".parse().unwrap(), Fate::Kept { block: block(40) });
-    FateEvent { seq, module, key, tx_hash: B256::ZERO, fate, is_final }
+    FateEvent { seq, module, key, tx_hash: B256::ZERO, fate, holds }
+}
+
+#[tokio::test]
+async fn a_plausible_lie_of_a_module_changes_no_total() {
+    let (world, seqs) = World::with_promises(2).await;
+    let ledger = world.ledger(&world.dir.path().join("ledger"));
+    let prices: Arc<dyn Prices> = Arc::new(JournalPrices(world.journal.clone()));
+    let (honest, liar) = ("preconf".parse::<ModuleId>().unwrap(), "liar".parse::<ModuleId>().unwrap());
+    let (own, other) = (ledger.meter(honest.clone(), prices.clone()), ledger.meter(liar.clone(), prices));
+    // Another's record, one that does not exist, and more than was accepted.
+    other.charged(seqs[0], U256::from(5));
+    other.charged(seqs[0], U256::ZERO);
+    own.charged(seqs[1] + 1, U256::from(5));
+    own.charged(0, U256::from(5));
+    own.charged(seqs[0], U256::from(6));
+    ledger.sync().unwrap();
+    assert_eq!(total(&ledger), Totals::default());
+    assert_eq!(ledger.refused(), [(honest, 3), (liar, 2)].into());
+    // The control, and then the journal's own word: the same.
+    own.charged(seqs[0], U256::from(5));
+    ledger.sync().unwrap();
+    assert_eq!(total(&ledger).charged, Wei::from(5u128));
+    world.books(&ledger).reconcile().await.unwrap();
+    assert_eq!((total(&ledger).charged, total(&ledger).promises), (Wei::from(10u128), 2));
 }
 
 #[tokio::test]
@@ -138,9 +162,9 @@ async fn what_a_kill_takes_from_the_ledger_comes_from_the_journal_and_is_booked_
     let ledger = world.ledger(&world.dir.path().join("ledger"));
     let books = world.books(&ledger);
     for seq in &seqs {
-        books.told(&event(*seq, false)).await;
+        books.told(&event(*seq, Holds::Provisionally)).await;
         world.journal.settle(*seq, Fate::Kept { block: block(40) }).await.unwrap();
-        books.told(&event(*seq, true)).await;
+        books.told(&event(*seq, Holds::Finally)).await;
     }
     // Killed before anything is synced.
     let lost = world.killed("lost");
@@ -162,7 +186,7 @@ async fn what_a_kill_takes_from_the_ledger_comes_from_the_journal_and_is_booked_
     // Again, and told late: once is once, and nothing is asked of the chain any more.
     let asked = *world.chain.asked.lock();
     assert_eq!(books.reconcile().await.unwrap(), 0);
-    books.told(&event(seqs[0], false)).await;
+    books.told(&event(seqs[0], Holds::Provisionally)).await;
     assert_eq!(total(&lost), want);
     assert_eq!(*world.chain.asked.lock(), asked + 1, "by what was told only");
 }
@@ -203,4 +227,53 @@ async fn provisional_fates_that_nobody_heard_are_booked_as_they_stand() {
     let report = ledger.report(0, 0).unwrap().total;
     assert_eq!((report.provisional.kept, report.settled.kept), (2, 0));
     assert_eq!(report.provisional.received, Wei::from(2 * TIP * u128::from(GAS)));
+}
+
+#[tokio::test]
+async fn the_tip_of_a_fate_that_holds_no_more_is_taken_back_at_once() {
+    let (world, seqs) = World::with_promises(1).await;
+    let ledger = world.ledger(&world.dir.path().join("ledger"));
+    let books = world.books(&ledger);
+    let received = || {
+        ledger.sync().unwrap();
+        ledger.report(0, 0).unwrap().total.provisional.received
+    };
+    books.told(&event(seqs[0], Holds::Provisionally)).await;
+    assert_eq!(received(), Wei::from(TIP * u128::from(GAS)));
+    books.told(&event(seqs[0], Holds::NoMore)).await;
+    assert_eq!(received(), Wei::ZERO);
+    books.told(&event(seqs[0], Holds::Provisionally)).await;
+    assert_eq!(received(), Wei::from(TIP * u128::from(GAS)), "and comes again with the next verdict");
+}
+
+#[tokio::test]
+async fn after_a_full_disk_what_the_ledger_lost_is_booked_again_without_a_restart() {
+    let (world, seqs) = World::with_promises(3).await;
+    let (disk, path) = (Disk::default(), world.dir.path().join("ledger"));
+    let (on, file) = (disk.clone(), path.clone());
+    let config = Config { flush_ms: 10, sync_ms: 60_000, ..Config::default() };
+    let ledger =
+        Ledger::open_by(Box::new(move || on.database(&file, 1 << 20)), &path, chain().chain_id, &config).unwrap();
+    let books = world.books(&ledger);
+    let keeping = tokio::spawn(Arc::clone(&books).keep());
+    let until = async |what: &str, f: &dyn Fn() -> bool| {
+        let begin = Instant::now();
+        while !f() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "not within 20 s: {what}; {:?}", ledger.fault());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let totals = || ledger.totals().unwrap();
+    until("all are booked", &|| (totals().promises, totals().kept) == (3, 3)).await;
+    disk.fill(true);
+    world.journal.settle(seqs[0], Fate::Kept { block: block(40) }).await.unwrap();
+    books.told(&event(seqs[0], Holds::Finally)).await;
+    until("it is told", &|| ledger.fault().is_some()).await;
+    disk.fill(false);
+    let settled = || ledger.report(0, 0).map(|r| r.total.settled.kept);
+    until("the final one is booked as final", &|| settled().is_ok_and(|n| n == 1)).await;
+    until("and the others as they stand", &|| (totals().promises, totals().kept) == (3, 3)).await;
+    assert_eq!((ledger.fault(), totals().received), (None, Wei::from(3 * TIP * u128::from(GAS))));
+    assert!(ledger.reopened() > 0);
+    keeping.abort();
 }

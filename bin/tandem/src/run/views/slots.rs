@@ -15,10 +15,15 @@ impl Shared {
     }
 
     fn slot_view(&self, s: &status::SlotView, now: Slot, open: &[tandem_module::ServedSlot]) -> SlotView {
-        let block = locked(&self.seen).blocks.iter().find(|b| b.slot == s.slot && b.canonical).map(|b| b.block);
+        let (block, is_known) = {
+            let seen = locked(&self.seen);
+            let block = seen.blocks.iter().find(|b| b.slot == s.slot && b.canonical).map(|b| b.block);
+            (block, seen.from.is_some_and(|from| s.slot >= from))
+        };
         let state = match () {
             () if block.is_some() => SlotState::Proposed,
-            () if s.slot < now => SlotState::Missed,
+            () if s.slot < now && is_known => SlotState::Missed,
+            () if s.slot < now => SlotState::Unknown,
             () if !s.ours => SlotState::Foreign,
             () if s.sealed => SlotState::Sealed,
             () if s.closed.is_some() => SlotState::Closed,

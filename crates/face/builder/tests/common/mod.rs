@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
-use tandem_beacon::{SignedBlindedBeaconBlock, SignedValidatorRegistration};
+use tandem_beacon::{SignedBlindedBeaconBlock, SignedBuilderBid, SignedValidatorRegistration, Versioned};
 use tandem_blocks::{
     Complaint, DeskStatus, EncodedBid, HeaderAnswer, NoBid, ProposerDesk, SubmitAnswer, SubmitVersion,
 };
@@ -37,6 +37,8 @@ pub struct FakeDesk {
     pub registered: Mutex<Vec<SignedValidatorRegistration>>,
     pub headers: Mutex<Vec<(Slot, B256, BlsPublicKey, Duration)>>,
     pub blocks: Mutex<Vec<(SignedBlindedBeaconBlock, SubmitVersion)>>,
+    /// Bids' answers, and whether each left.
+    pub left: Mutex<Vec<(B256, bool)>>,
 }
 
 impl FakeDesk {
@@ -80,6 +82,9 @@ impl ProposerDesk for FakeDesk {
             None => HeaderAnswer::NoBid(NoBid::NoAttributes),
         }
     }
+    fn header_left(&self, block_hash: B256, left: bool) {
+        self.left.lock().unwrap().push((block_hash, left));
+    }
     async fn submit(&self, block: SignedBlindedBeaconBlock, version: SubmitVersion) -> SubmitAnswer {
         if self.mood().await == Mood::Refuse {
             return SubmitAnswer::Refused(Complaint::failed("no beacon node took the block"));
@@ -90,6 +95,14 @@ impl ProposerDesk for FakeDesk {
             _ => SubmitAnswer::Published,
         }
     }
+}
+
+pub fn recorded_bid(folder: &str) -> Arc<EncodedBid> {
+    let ssz: Bytes = vector(&format!("own-block/{folder}/bid.ssz")).into();
+    let bid: SignedBuilderBid = tandem_beacon::decode(&ssz, 1 << 20).unwrap();
+    let block_hash = bid.message.header.block_hash;
+    let json = serde_json::to_vec(&Versioned::fulu(bid)).unwrap().into();
+    Arc::new(EncodedBid { block_hash, ssz, json, version: "fulu" })
 }
 
 pub struct Setup {

@@ -44,8 +44,11 @@ pub struct ModuleView {
     pub backlog: u64,
     /// Panics.
     pub panics: u64,
-    /// Hangs: calls that were abandoned at their deadline.
+    /// Hangs: its thread not given back, an event not finished, or several requests in a row not answered,
+    /// each within its limit.
     pub hangs: u64,
+    /// Requests that it did not answer in time.
+    pub late: u64,
     /// Restarts.
     pub restarts: u64,
     /// Median microseconds of a request, where they were measured.

@@ -29,10 +29,10 @@ pub struct Promise {
 
 impl Promise {
     /// The promise as everybody may see it: without its details before the seal, and, if it was to
-    /// stay out of the public pool, until it has a fate.
+    /// stay out of the public pool, until a block has it. One that was excused or broken may be promised again.
     pub fn redacted(&self) -> Self {
         let public = match &self.detail {
-            Some(d) if d.private => self.sealed && self.fate.is_some(),
+            Some(d) if d.private => self.sealed && self.fate.as_ref().is_some_and(FateView::is_in_a_block),
             _ => self.sealed,
         };
         Self { detail: if public { self.detail.clone() } else { None }, ..self.clone() }
@@ -72,6 +72,10 @@ pub struct FateView {
 }
 
 impl FateView {
+    /// Whether a block has the transaction, so that everybody does.
+    fn is_in_a_block(&self) -> bool {
+        matches!(self.name.as_str(), "kept" | "early")
+    }
     /// From a fate.
     pub fn new(fate: &Fate, is_final: bool) -> Self {
         let (cause, block) = match fate {

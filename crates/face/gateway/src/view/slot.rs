@@ -22,6 +22,8 @@ pub enum SlotState {
     Proposed,
     /// It is over without a block.
     Missed,
+    /// It is over, and what the chain had in it is not known here (yet).
+    Unknown,
 }
 
 /// One slot, past, running or coming.

@@ -72,7 +72,17 @@ pub struct Status {
     pub critical: Vec<Critical>,
 }
 
-/// Something that an operator must look at. It names no transaction.
+impl Status {
+    /// The status as everybody may see it: that something must be looked at, and not what. What an operator is told of
+    /// it may name private transactions, their senders' nonces and balances, and places on the host's disk.
+    pub fn redacted(&self) -> Self {
+        let mut public = self.clone();
+        public.critical.iter_mut().for_each(|c| c.message.clear());
+        public
+    }
+}
+
+/// Something that an operator must look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Critical {
     /// When.
@@ -81,7 +91,8 @@ pub struct Critical {
     pub slot: Option<Slot>,
     /// Stable, kebab-case.
     pub code: String,
-    /// One sentence.
+    /// One sentence, for whoever holds the admin token; others get none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
 

@@ -19,13 +19,16 @@ use tandem_gateway::{
 };
 use tandem_ledger::{Report, Totals};
 use tandem_module::{Refusal, Reply, Request};
-use tandem_types::{Slot, SlotClock};
+use tandem_types::{ModuleId, Slot, SlotClock};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
 pub const TOKEN: &str = "an-admin-token-of-more-than-32-characters";
+
+/// What the method `huge` answers.
+pub const HUGE: usize = 400 << 10;
 
 /// A house that remembers what it was asked.
 #[derive(Default)]
@@ -34,6 +37,7 @@ pub struct House {
     pub node_asked: Mutex<Vec<(String, String)>>,
     pub orders: Mutex<Vec<Order>>,
     pub promises: Mutex<Vec<view::Promise>>,
+    pub critical: Mutex<Vec<view::Critical>>,
     pub no_modules: bool,
     pub unwell: bool,
 }
@@ -51,8 +55,13 @@ impl Backend for House {
             "nonsense",
             "refuse",
             "follow",
+            "panic",
+            "huge",
         ];
         !self.no_modules && served.contains(&method)
+    }
+    fn publishes(&self, module: &ModuleId, _: &str) -> bool {
+        module.as_str() == "m"
     }
     async fn request(&self, request: Request) -> Result<Reply, Refusal> {
         let method = request.method.clone();
@@ -60,6 +69,8 @@ impl Backend for House {
         self.asked.lock().push(request);
         match method.as_str() {
             "hang" => std::future::pending().await,
+            "panic" => panic!("the house was told to panic"),
+            "huge" => Ok(Reply::Json(format!("\"{}\"", "x".repeat(HUGE)).into())),
             "nonsense" => Ok(Reply::Json(Bytes::from_static(b"1},{\"injected\":true"))),
             "follow" => Ok(Reply::Subscribe("preconf/fills".into())),
             "refuse" => {
@@ -69,11 +80,19 @@ impl Backend for House {
             _ => Ok(Reply::Json(params)),
         }
     }
-    async fn node(&self, method: &str, params: Bytes, _: Instant) -> Result<Bytes, NodeError> {
+    async fn node(&self, _: &str, method: &str, params: Bytes, _: Instant) -> Result<Bytes, NodeError> {
         self.node_asked.lock().push((method.into(), String::from_utf8(params.to_vec()).unwrap()));
         match method {
             "eth_call" => {
                 Err(NodeError::Rpc { code: 3, message: "execution reverted".into(), data: Some("0x08c379a0".into()) })
+            }
+            "eth_getTransactionReceipt" => {
+                let message = "missing value for required argument 0".into();
+                Err(NodeError::Rpc { code: -32602, message, data: None })
+            }
+            "eth_getBlockByNumber" => {
+                let (message, data) = ("header not found".into(), Some(serde_json::json!({ "number": 7 })));
+                Err(NodeError::Rpc { code: -32000, message, data })
             }
             "eth_gasPrice" => Err(NodeError::Unavailable("connection refused".into())),
             _ => Ok(Bytes::from_static(b"\"0x1\"")),
@@ -101,7 +120,7 @@ impl Backend for House {
             uptime_ms: 0,
             totals: Totals::default(),
             journal_records: 0,
-            critical: Vec::new(),
+            critical: self.critical.lock().clone(),
         }
     }
     fn slots(&self) -> Vec<view::SlotView> {

@@ -1,9 +1,10 @@
 //! What becomes of a draft, in the order that the protocol lays down. It reads, and changes nothing.
 
 use super::Index;
-use crate::{Checked, JournalError};
+use crate::{BlockLimits, Checked, JournalError, record::Entry};
 use alloy_primitives::{Address, B256, Bytes, U256};
-use tandem_types::{Body, Fate, Pool, Scope, Seal, SealedItem, SlotKey, Take, body::Constraints, fabric};
+use std::sync::Arc;
+use tandem_types::{Body, Fate, Pool, Scope, Seal, SealedItem, Slot, SlotKey, Take, body::Constraints, fabric};
 
 /// Which counted resource is used up, and what would fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,18 @@ pub enum Shortage {
         sender: Address,
         /// The next nonce that would be accepted.
         expected: u64,
+        /// The slot that it was promised for, where that is over and no block that was seen has it.
+        over: Option<Slot>,
+    },
+    /// The module holds as many scopes as it may. None is ever given back.
+    Scopes {
+        /// How many it may hold.
+        most: u64,
+    },
+    /// The module's statements since the floor rose last are as long as they may be.
+    Statements {
+        /// Bytes that are left until it rises again.
+        left: u64,
     },
 }
 
@@ -38,19 +51,36 @@ pub enum Shortage {
 pub(crate) enum Verdict {
     Expired(Option<Fate>),
     Same(u64),
+    /// As `Same`, for a statement of which only the scope is kept.
+    Again(Arc<Entry>),
     Closed(SlotKey),
-    Conflict { scope: Scope, have: B256 },
+    Conflict {
+        scope: Scope,
+        have: B256,
+    },
     Exhausted(Shortage),
     New,
 }
 
 impl Index {
-    /// Decides at `now_ms`. Records that wait for their sync count like any other.
+    /// Decides at `now_ms` by the configured room alone.
+    #[cfg(test)]
+    pub(crate) fn decide(&self, c: &Checked, now_ms: u64) -> Result<Verdict, JournalError> {
+        self.decide_within(c, now_ms, None)
+    }
+
+    /// Decides at `now_ms`, for a promise with what its slot's block can hold. Records that wait for their
+    /// sync count like any other.
     ///
     /// # Errors
     /// [`JournalError::Withheld`] for promises, and for the house's own drafts
     /// [`JournalError::SealStale`] and [`JournalError::NotFromSeal`].
-    pub(crate) fn decide(&self, c: &Checked, now_ms: u64) -> Result<Verdict, JournalError> {
+    pub(crate) fn decide_within(
+        &self,
+        c: &Checked,
+        now_ms: u64,
+        block: Option<&BlockLimits>,
+    ) -> Result<Verdict, JournalError> {
         if let Some(verdict) = self.answered(c, now_ms)? {
             return Ok(verdict);
         }
@@ -58,7 +88,7 @@ impl Index {
             return Ok(Verdict::Conflict { scope, have });
         }
         self.follows_from_seal(c)?;
-        match self.shortage(c) {
+        match self.shortage(c, now_ms, block) {
             Some(shortage) => Ok(Verdict::Exhausted(shortage)),
             None => Ok(Verdict::New),
         }
@@ -75,6 +105,9 @@ impl Index {
         }
         if let Some(seq) = same {
             return Ok(Some(Verdict::Same(seq)));
+        }
+        if let Some(entry) = self.statements.again(c) {
+            return Ok(Some(Verdict::Again(entry)));
         }
         if self.watermarked && matches!(c.body, Body::Custom(_)) && !c.derived.scopes.is_empty() {
             // Nobody knows what this scope held in the journal that is lost.
@@ -98,7 +131,7 @@ impl Index {
     fn same(&self, c: &Checked) -> Option<u64> {
         let scopes = &c.derived.scopes;
         if scopes.is_empty() {
-            return self.unscoped.get(&(c.module.clone(), c.signer, c.signing_root.get())).copied();
+            return self.statements.same(c);
         }
         let (lasting, value) = scopes.iter().find(|(s, _)| !s.kind().is_released_when_settled())?;
         let held = self.scopes.get(lasting).filter(|h| h.value == *value)?;
@@ -118,18 +151,21 @@ impl Index {
         })
     }
 
-    fn shortage(&self, c: &Checked) -> Option<Shortage> {
-        c.derived.takes.iter().find_map(|take| match take {
+    fn shortage(&self, c: &Checked, now_ms: u64, block: Option<&BlockLimits>) -> Option<Shortage> {
+        let limits = self.limits_within(block);
+        let now = self.clock.slot_at(now_ms);
+        let taken = c.derived.takes.iter().find_map(|take| match take {
             Take::Slot { key, pool, amount } => {
-                let left = self.left(key, *pool);
+                let left = self.left(&limits, key, *pool);
                 (*amount > left).then_some(Shortage::Slot { key: *key, pool: *pool, left })
             }
             Take::Sender { sender, nonce, cost, .. } => {
                 let Body::Inclusion(p) = &c.body else { return None };
-                self.senders.fits(*sender, (*nonce, *cost, p.key.slot), &p.seen).err()
+                self.senders.fits(*sender, (*nonce, *cost, p.key.slot), &p.seen, now).err()
             }
             Take::Account { .. } => None,
-        })
+        });
+        taken.or_else(|| self.statements.shortage(c))
     }
 
     /// A seal lists exactly what is recorded; what is said over a sealed list equals it.

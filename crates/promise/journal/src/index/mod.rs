@@ -1,27 +1,34 @@
 //! What is promised, in memory: one structure that live drafts and recovery fill the same way.
 //!
-//! - [`decide`]: what becomes of a draft; it changes nothing
-//! - [`senders`]: nonces, balances, and accounts that must be alone
+//! - `decide`: what becomes of a draft; it changes nothing
+//! - `readers`: who is still to be told of what
+//! - `senders`: nonces, balances, and accounts that must be alone
+//! - `statements`: modules' own, and how long they are remembered
 //! - here: applying, settling and forgetting records
 
 pub mod decide;
+pub(crate) mod readers;
 pub mod senders;
+pub(crate) mod statements;
 #[cfg(test)]
 mod tests;
 
 pub use decide::Shortage;
 
-use crate::{RoomLimits, record::Entry};
+use crate::{
+    BlockLimits, JournalConfig, RoomLimits,
+    record::{Entry, HeldScope},
+};
 use alloy_primitives::{
     B256,
     map::{HashMap, HashSet},
 };
+use readers::Readers;
 use senders::Senders;
+use statements::Statements;
 use std::{collections::BTreeMap, sync::Arc};
 use tandem_module::Room;
-use tandem_types::{
-    Body, Fate, ModuleId, Pool, Scope, ScopeKind, SealedItem, SignerRef, Slot, SlotClock, SlotKey, Take,
-};
+use tandem_types::{Body, Fate, ModuleId, Pool, Scope, ScopeKind, SealedItem, Slot, SlotClock, SlotKey, Take};
 
 /// Sequence numbers, nearly always one.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +41,7 @@ impl Seqs {
     fn add(&mut self, seq: u64) {
         match self.first {
             None => self.first = Some(seq),
+            Some(first) if first == seq => {}
             Some(_) => self.more.push(seq),
         }
     }
@@ -61,7 +69,7 @@ struct Held {
 /// What a slot has used, and what is promised in it.
 #[derive(Clone, Debug, Default)]
 struct Book {
-    used: [u64; 8],
+    used: [u64; 10],
     promises: Vec<u64>,
     seal: Option<u64>,
 }
@@ -76,11 +84,10 @@ const fn place(pool: Pool) -> usize {
         Pool::UnsecuredBlobs => 5,
         Pool::UnsecuredBytes => 6,
         Pool::UnsecuredCount => 7,
+        Pool::Top => 8,
+        Pool::UnsecuredTop => 9,
     }
 }
-
-/// A statement without a scope: asking again is recognised by module, key and root.
-type Unscoped = (ModuleId, SignerRef, B256);
 
 /// Everything that `bind` decides by.
 #[derive(Debug)]
@@ -93,7 +100,7 @@ pub(crate) struct Index {
     pub(crate) withheld: Slot,
     entries: BTreeMap<u64, Arc<Entry>>,
     scopes: HashMap<Scope, Held>,
-    unscoped: HashMap<Unscoped, u64>,
+    pub(crate) statements: Statements,
     by_slot: BTreeMap<Slot, Vec<u64>>,
     books: HashMap<SlotKey, Book>,
     senders: Senders,
@@ -102,19 +109,21 @@ pub(crate) struct Index {
     fates: HashMap<u64, Fate>,
     /// Promises by the number of the record that settled them.
     settled: BTreeMap<u64, u64>,
+    /// Who reads the log, and how far each has come for good.
+    pub(crate) readers: Readers,
 }
 
 impl Index {
-    pub(crate) fn new(clock: SlotClock, limits: RoomLimits) -> Self {
+    pub(crate) fn new(clock: SlotClock, config: &JournalConfig) -> Self {
         Self {
             clock,
-            limits,
+            limits: config.room,
             floor: Slot::new(0),
             watermarked: false,
             withheld: Slot::new(0),
             entries: BTreeMap::new(),
             scopes: HashMap::default(),
-            unscoped: HashMap::default(),
+            statements: Statements::new(config.statements),
             by_slot: BTreeMap::new(),
             books: HashMap::default(),
             senders: Senders::default(),
@@ -122,6 +131,7 @@ impl Index {
             by_request: HashMap::default(),
             fates: HashMap::default(),
             settled: BTreeMap::new(),
+            readers: Readers::default(),
         }
     }
 
@@ -136,11 +146,12 @@ impl Index {
         if let Some((scope, _)) = entry.scopes.iter().find(other) {
             return Err(*scope);
         }
+        if matches!(entry.body, Body::Custom(_)) {
+            let new_scope = entry.scopes.iter().any(|(s, _)| !self.scopes.contains_key(s));
+            self.statements.add(entry, new_scope, self.floor);
+        }
         for (scope, value) in &entry.scopes {
             self.scopes.entry(*scope).or_insert_with(|| Held { value: *value, by: Seqs::default() }).by.add(seq);
-        }
-        if entry.scopes.is_empty() {
-            self.unscoped.insert((entry.module.clone(), entry.signer, entry.signing_root.get()), seq);
         }
         if let Some((promise, facts)) = entry.promise() {
             for take in promise.takes(facts) {
@@ -157,6 +168,21 @@ impl Index {
             self.by_slot.entry(key.slot).or_default().push(seq);
         }
         self.entries.insert(seq, entry.clone());
+        Ok(())
+    }
+
+    /// Takes a scope into account whose record is forgotten.
+    ///
+    /// # Errors
+    /// The scope, if it already holds another value; nothing was changed then.
+    pub(crate) fn hold(&mut self, held: HeldScope) -> Result<(), Scope> {
+        let new_scope = match self.scopes.get(&held.scope) {
+            Some(have) if have.value != held.value => return Err(held.scope),
+            have => have.is_none(),
+        };
+        let by = Seqs { first: Some(held.seq), more: Vec::new() };
+        self.scopes.entry(held.scope).or_insert(Held { value: held.value, by });
+        self.statements.hold(held, new_scope);
         Ok(())
     }
 
@@ -203,10 +229,17 @@ impl Index {
 
     /// Forgets what lies below `before`: facts of slots, and promises that are settled. Everything
     /// below the floor is refused, so nothing that is forgotten can be promised again. A delegation stays
-    /// as long as a promise of its slot: without it nobody could tell whose key signed. How many went.
-    pub(crate) fn forget(&mut self, before: Slot) -> usize {
+    /// as long as a promise of its slot: without it nobody could tell whose key signed. So does a promise
+    /// whose fate somebody has still to read, see [`Readers`]. Modules' own statements go if they are durable,
+    /// and leave what their scopes hold. How many went.
+    pub(crate) fn forget(&mut self, before: Slot, durable: u64) -> usize {
         let before = before.min(self.floor);
-        let is_open = |e: &Entry| e.promise().is_some() && !self.fates.contains_key(&e.seq);
+        let unread = self.readers.unread(&self.settled);
+        let durable = durable.min(self.readers.all_read());
+        // Without its delegation nobody could be told of it: a segment that had that may be gone.
+        let is_unread =
+            |e: &Entry| unread.contains(&e.seq) && e.body.slot_key().is_some_and(|k| self.delegation(&k).is_some());
+        let is_open = |e: &Entry| e.promise().is_some() && (!self.fates.contains_key(&e.seq) || is_unread(e));
         let mut gone: Vec<Arc<Entry>> = Vec::new();
         for seqs in self.by_slot.range(..before).map(|(_, seqs)| seqs) {
             let entries = || seqs.iter().filter_map(|seq| self.entries.get(seq));
@@ -227,7 +260,35 @@ impl Index {
         });
         let by_slot = &self.by_slot;
         self.books.retain(|key, _| key.slot >= before || by_slot.contains_key(&key.slot));
-        gone.len()
+        let old = self.statements.old(before, self.floor, durable);
+        old.iter().for_each(|seq| self.forget_statement(*seq));
+        gone.len() + old.len()
+    }
+
+    /// Forgets a module's oldest durable statements without a scope, as far as there are more than are
+    /// remembered. How many went.
+    pub(crate) fn forget_surplus(&mut self, module: &ModuleId, durable: u64) -> usize {
+        let mut gone = 0;
+        while let Some(seq) = self.statements.surplus(module, durable) {
+            self.forget_statement(seq);
+            gone += 1;
+        }
+        gone
+    }
+
+    fn forget_statement(&mut self, seq: u64) {
+        // Its scope stays in `scopes`: it holds its value for ever.
+        if let Some(entry) = self.entries.remove(&seq) {
+            self.statements.remove(&entry);
+        }
+    }
+
+    /// Raises the floor.
+    pub(crate) fn raise_floor(&mut self, floor: Slot) {
+        if floor > self.floor {
+            self.floor = floor;
+            self.statements.floor_rose();
+        }
     }
 
     fn drop_entry(&mut self, entry: &Arc<Entry>) {
@@ -256,6 +317,10 @@ impl Index {
     }
     /// The number of the oldest record that is still needed.
     pub(crate) fn oldest_seq(&self) -> Option<u64> {
+        self.oldest_entry().into_iter().chain(self.statements.oldest_uncarried()).min()
+    }
+    /// The number of the oldest record that is remembered.
+    pub(crate) fn oldest_entry(&self) -> Option<u64> {
         self.entries.first_key_value().map(|(seq, _)| *seq)
     }
     pub(crate) fn entries(&self) -> &BTreeMap<u64, Arc<Entry>> {
@@ -284,8 +349,12 @@ impl Index {
 
     /// What a slot's seal must list.
     pub(crate) fn seal_items(&self, key: &SlotKey) -> Vec<SealedItem> {
+        self.promises(key).filter_map(|e| e.sealed_item()).collect()
+    }
+    /// A slot's promises, durable or not, in the order of its seal.
+    pub(crate) fn promises(&self, key: &SlotKey) -> impl Iterator<Item = &Arc<Entry>> {
         let seqs = self.books.get(key).map(|b| b.promises.as_slice()).unwrap_or_default();
-        seqs.iter().filter_map(|s| self.entries.get(s)?.sealed_item()).collect()
+        seqs.iter().filter_map(|s| self.entries.get(s))
     }
     /// The slot's seal, durable or not.
     pub(crate) fn seal(&self, key: &SlotKey) -> Option<&Arc<Entry>> {
@@ -296,12 +365,20 @@ impl Index {
         let seq = self.scopes.get(&Scope::slot(ScopeKind::Delegation, key))?.by.iter().next()?;
         self.entries.get(&seq)
     }
-    fn left(&self, key: &SlotKey, pool: Pool) -> u64 {
+    /// What holds for a slot: the configured room, and no more than its block can hold where that is known.
+    fn limits_within(&self, block: Option<&BlockLimits>) -> RoomLimits {
+        block.map_or(self.limits, |b| self.limits.within(b))
+    }
+    fn left(&self, limits: &RoomLimits, key: &SlotKey, pool: Pool) -> u64 {
         let used = self.books.get(key).and_then(|b| b.used.get(place(pool)).copied()).unwrap_or(0);
-        self.limits.of(pool).saturating_sub(used)
+        limits.at(pool, key.slot).saturating_sub(used)
     }
     pub(crate) fn room(&self, key: &SlotKey) -> Room {
-        let left = |pool| self.left(key, pool);
+        self.room_within(key, None)
+    }
+    pub(crate) fn room_within(&self, key: &SlotKey, block: Option<&BlockLimits>) -> Room {
+        let limits = self.limits_within(block);
+        let left = |pool| self.left(&limits, key, pool);
         Room {
             gas: left(Pool::Gas),
             unsecured_gas: left(Pool::UnsecuredGas).min(left(Pool::Gas)),
@@ -311,7 +388,9 @@ impl Index {
             unsecured_bytes: left(Pool::UnsecuredBytes).min(left(Pool::Bytes)),
             count: left(Pool::Count),
             unsecured_count: left(Pool::UnsecuredCount).min(left(Pool::Count)),
-            gas_total: self.limits.gas,
+            top: left(Pool::Top),
+            unsecured_top: left(Pool::UnsecuredTop).min(left(Pool::Top)),
+            gas_total: limits.gas,
         }
     }
 }

@@ -87,23 +87,30 @@ impl Senders {
     }
 
     /// Whether one more promise fits: every nonce from the state's up to its own is promised for its
-    /// slot or an earlier one, and the costs of all from the state's nonce on, each nonce counted once,
-    /// are within the balance.
+    /// slot or an earlier one that is not over, and the costs of all from the state's nonce on, each nonce
+    /// counted once, are within the balance.
+    ///
+    /// A slot that is over takes nothing any more: what was promised for it and is in no block that was seen
+    /// may never be in one, and whatever follows would be behind it for good. Its cost counts all the same,
+    /// since another block may still have it.
     pub(super) fn fits(
         &self,
         sender: Address,
         (nonce, cost, slot): (u64, U256, Slot),
         seen: &SeenSender,
+        now: Slot,
     ) -> Result<(), Shortage> {
         let rows = self.pledges.get(&sender).map(Vec::as_slice).unwrap_or_default();
-        let mut before: Vec<u64> =
-            rows.iter().filter(|p| p.key.slot <= slot && p.nonce >= seen.nonce).map(|p| p.nonce).collect();
+        let counts = |p: &&Pledge| p.nonce >= seen.nonce && (now..=slot).contains(&p.key.slot);
+        let mut before: Vec<u64> = rows.iter().filter(counts).map(|p| p.nonce).collect();
         before.sort_unstable();
         before.dedup();
         // The first nonce that nothing is promised for yet is the only new one that fits.
         let expected = before.iter().fold(seen.nonce, |next, n| if *n == next { next.saturating_add(1) } else { next });
         if nonce < seen.nonce || nonce > expected {
-            return Err(Shortage::Nonce { sender, expected });
+            let past = |p: &&Pledge| nonce > expected && p.nonce == expected && p.key.slot < now;
+            let over = rows.iter().filter(past).map(|p| p.key.slot).max();
+            return Err(Shortage::Nonce { sender, expected, over });
         }
         let mut costs: Vec<(u64, U256)> =
             rows.iter().filter(|p| p.nonce >= seen.nonce && p.nonce != nonce).map(|p| (p.nonce, p.cost)).collect();

@@ -1,3 +1,6 @@
+mod limits;
+mod over;
+
 use super::{Index, decide::Verdict};
 use crate::{
     Checked, JournalError, RoomLimits, Shortage,
@@ -14,14 +17,16 @@ use tandem_types::{BlockId, Fate, Pool, ScopeKind, Slot};
 struct Book {
     index: Index,
     next: u64,
+    /// Unix milliseconds.
+    now: u64,
 }
 
 impl Book {
     fn new() -> Self {
-        Self { index: Index::new(chain().clock, config().room), next: 1 }
+        Self { index: Index::new(chain().clock, &config()), next: 1, now: 0 }
     }
     fn put(&mut self, c: Checked) -> Verdict {
-        let verdict = self.index.decide(&c, 0).unwrap();
+        let verdict = self.index.decide(&c, self.now).unwrap();
         if verdict == Verdict::New {
             self.index.apply(&Arc::new(c.into_entry(self.next, 0).0)).unwrap();
             self.next += 1;
@@ -134,12 +139,21 @@ fn the_unsecured_share_is_rounded_down_and_follows_the_percentage() {
     assert_eq!([of(50, 0), of(50, 1), of(50, 2), of(50, 3)], [0, 0, 1, 1]);
     assert_eq!([of(0, 100), of(33, 100), of(100, 100)], [0, 33, 50], "never more than half");
     assert_eq!(of(50, u64::MAX), u64::MAX / 2);
+    let tops = |percent, from: u64| {
+        let l = RoomLimits { unsecured_percent: percent, ..config().room };
+        (from..from + 100).map(|n| l.at(Pool::UnsecuredTop, Slot::new(n))).sum::<u64>()
+    };
+    for (percent, from) in [(0, 0), (1, 7), (33, 51), (49, 0), (50, 0), (50, 1)] {
+        assert_eq!(tops(percent, from), percent, "of any hundred slots, from {from}");
+    }
+    assert_eq!(tops(100, 0), 50, "never more than half");
+    assert_eq!(config().room.at(Pool::UnsecuredTop, Slot::new(u64::MAX)), 0, "an odd one");
 }
 
 #[test]
 fn nonces_have_no_gaps_up_to_the_slot() {
     let mut b = Book::new();
-    let gap = |expected| Verdict::Exhausted(Shortage::Nonce { sender: account(1), expected });
+    let gap = |expected| Verdict::Exhausted(Shortage::Nonce { sender: account(1), expected, over: None });
     assert_eq!(b.put(ask(100, 1, 1).checked()), gap(0));
     assert_eq!(b.put(ask(102, 1, 0).checked()), Verdict::New);
     // Nonce 0 is promised for a later slot than this one.
@@ -170,7 +184,8 @@ fn a_sender_with_code_or_an_authority_is_promised_once_over_all_slots() {
     let alone = |v: Verdict| matches!(v, Verdict::Conflict { scope, .. } if scope.kind() == ScopeKind::Delegated);
     assert!(alone(b.put(coded(101, 0))), "the same transaction for another slot is another promise");
     assert!(alone(b.put(ask(101, 1, 1).checked())), "nor may one follow that sees no code");
-    let authorizes = |sender, authority| Ask { authorities: vec![(authority, 5)], ..ask(100, sender, 0) }.checked();
+    // In a slot of its own: each has one top.
+    let authorizes = |sender, authority| Ask { authorities: vec![(authority, 5)], ..ask(102, sender, 0) }.checked();
     assert!(alone(b.put(authorizes(2, 1))), "nor may another's transaction change its code");
     assert_eq!(b.put(authorizes(2, 3)), Verdict::New);
     assert!(alone(b.put(ask(100, 3, 1).checked())), "an authority of a promise gets none of its own");
@@ -265,12 +280,12 @@ fn what_lies_far_below_the_floor_is_forgotten_once_it_is_settled() {
     b.put(seal(100, b.index.seal_items(&slot(100))));
     b.index.settle(1, kept());
     b.index.floor = Slot::new(200);
-    assert_eq!(b.index.forget(Slot::new(101)), 2, "the settled promise and the seal");
+    assert_eq!(b.index.forget(Slot::new(101), u64::MAX), 2, "the settled promise and the seal");
     assert_eq!(b.index.oldest_seq(), Some(2), "an unsettled promise is remembered");
     b.index.settle(2, kept());
-    assert_eq!(b.index.forget(Slot::new(101)), 1);
+    assert_eq!(b.index.forget(Slot::new(101), u64::MAX), 1);
     assert_eq!(b.index.oldest_seq(), None);
-    let empty = Index::new(chain().clock, config().room);
+    let empty = Index::new(chain().clock, &config());
     let sizes =
         |i: &Index| (i.scopes.len(), i.books.len(), i.by_tx.len(), i.by_request.len(), i.fates.len(), i.by_slot.len());
     assert_eq!(sizes(&b.index), sizes(&empty), "nothing is left behind");
@@ -284,10 +299,10 @@ fn a_delegation_is_remembered_as_long_as_a_promise_of_its_slot() {
     b.put(ask(100, 1, 0).checked());
     b.put(seal(100, b.index.seal_items(&slot(100))));
     b.index.floor = Slot::new(200);
-    assert_eq!(b.index.forget(Slot::new(101)), 1, "the seal alone");
+    assert_eq!(b.index.forget(Slot::new(101), u64::MAX), 1, "the seal alone");
     assert!(b.index.delegation(&slot(100)).is_some());
     b.index.settle(2, kept());
-    assert_eq!(b.index.forget(Slot::new(101)), 2);
+    assert_eq!(b.index.forget(Slot::new(101), u64::MAX), 2);
     assert!(b.index.delegation(&slot(100)).is_none() && b.index.oldest_seq().is_none());
 }
 
@@ -313,7 +328,12 @@ enum Step {
     Ask(Ask),
     Settle(u64),
     Seal(u64),
+    /// The next slot begins.
+    Tick,
 }
+
+/// The slot that runs at first.
+const FIRST: u64 = 98;
 
 fn asks() -> impl Strategy<Value = Ask> {
     let who = (100..104u64, 1..4u8, 0..4u64, 0..2u8);
@@ -339,6 +359,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         20 => asks().prop_map(Step::Ask),
         3 => (1..30u64).prop_map(Step::Settle),
         1 => (100..104u64).prop_map(Step::Seal),
+        1 => Just(Step::Tick),
     ];
     prop::collection::vec(one, 1..80)
 }
@@ -348,9 +369,14 @@ struct Reference {
     records: BTreeMap<u64, Ask>,
     settled: BTreeSet<u64>,
     sealed: BTreeSet<u64>,
+    /// Slots that began since the first.
+    ticks: u64,
 }
 
 impl Reference {
+    fn now(&self) -> u64 {
+        FIRST + self.ticks
+    }
     fn involved(a: &Ask) -> Vec<(u8, u64)> {
         let mut all = vec![(a.sender, a.nonce)];
         all.extend(a.authorities.iter().filter(|x| x.0 != a.sender));
@@ -369,7 +395,7 @@ impl Reference {
         if self.records.values().any(|r| r.slot == a.slot && hash(r) == hash(a)) {
             return "same";
         }
-        if self.sealed.contains(&a.slot) {
+        if self.sealed.contains(&a.slot) || a.slot <= self.now() {
             return "closed";
         }
         let touches = |r: &Ask| Self::involved(r).iter().any(|i| Self::involved(a).contains(i));
@@ -394,11 +420,15 @@ impl Reference {
             (loose().count() as u64, room.count),
         ];
         let own = || self.open().filter(|r| r.sender == a.sender);
-        let promised = |n: u64| own().any(|r| r.nonce == n && r.slot <= a.slot);
+        // A slot that is over takes nothing any more.
+        let promised = |n: u64| own().any(|r| r.nonce == n && r.slot <= a.slot && r.slot >= self.now());
         let mut costs: BTreeMap<u64, u64> =
             own().filter(|r| r.nonce >= a.state_nonce).map(|r| (r.nonce, r.cost)).collect();
         costs.insert(a.nonce, a.cost);
+        let top = |r: &Ask| r.has_code || !r.authorities.is_empty();
         in_slot().count() < room.count as usize
+            && !(top(a) && in_slot().any(top))
+            && (a.deposited || !top(a) || a.slot.is_multiple_of(2))
             && gas <= room.gas
             && (a.deposited || halves.iter().all(|(used, all)| *used <= all / 2))
             && a.nonce >= a.state_nonce
@@ -410,7 +440,7 @@ impl Reference {
 const fn word(v: &Verdict) -> &'static str {
     match v {
         Verdict::Expired(_) => "expired",
-        Verdict::Same(_) => "same",
+        Verdict::Same(_) | Verdict::Again(_) => "same",
         Verdict::Closed(_) => "closed",
         Verdict::Conflict { .. } => "conflict",
         Verdict::Exhausted(_) => "exhausted",
@@ -424,7 +454,9 @@ proptest! {
     fn the_index_decides_as_a_reference_that_looks_through_everything(steps in steps()) {
         let (mut book, mut reference) = (Book::new(), Reference::default());
         for step in steps {
+            book.now = chain().clock.start_ms(Slot::new(reference.now()));
             match step {
+                Step::Tick => reference.ticks += 1,
                 Step::Ask(a) => {
                     let want = reference.word(&a);
                     let seq = book.next;

@@ -2,7 +2,7 @@
 
 use super::Journal;
 use crate::Recorded;
-use tandem_types::Fate;
+use tandem_types::{Fate, Slot};
 use tokio::sync::watch;
 
 /// A durable entry of the journal that concerns a module.
@@ -43,7 +43,8 @@ pub struct LogPage {
 
 impl Journal {
     /// Up to `max` durable commitments and final fates with a number above `seq`, in order. What was
-    /// forgotten (see [`Journal::set_floor`]) is not told.
+    /// forgotten (see [`Journal::set_floor`]) is not told; a reader that must not miss a fate says how far
+    /// it has come by [`Journal::read_by`].
     ///
     /// Entries and `upto` are read in one step: a record that becomes durable right after it has a
     /// number above `upto`.
@@ -69,6 +70,26 @@ impl Journal {
         LogPage { entries, upto }
     }
 
+    /// A reader has what the log tells up to `upto`, and keeps it over a crash: the fates above are not
+    /// forgotten meanwhile. Readers are to be named before the floor rises after a start.
+    pub fn read_by(&self, reader: &str, upto: u64) {
+        self.0.shared.state.lock().index.readers.set(reader, upto);
+    }
+
+    /// A reader reads no more, and nothing is kept for it.
+    pub fn read_no_more_by(&self, reader: &str) {
+        self.0.shared.state.lock().index.readers.remove(reader);
+    }
+
+    /// The earliest slot of a promise whose fate a reader has still to read: what is kept beside the journal
+    /// for such a fate is still needed.
+    pub fn oldest_unread(&self) -> Option<Slot> {
+        let state = self.0.shared.state.lock();
+        let unread = state.index.readers.unread(state.index.settled());
+        let slot_of = |of: &u64| state.index.entries().get(of)?.body.slot_key().map(|key| key.slot);
+        unread.iter().filter_map(slot_of).min()
+    }
+
     /// Changes after each sync that made something durable; the value is [`Journal::durable_seq`].
     pub fn durable_changes(&self) -> watch::Receiver<u64> {
         self.0.shared.mark.subscribe()
@@ -81,7 +102,7 @@ mod tests {
     use crate::{
         Bound, FileStorage, FirstUse,
         storage::sim::SimDisk,
-        testing::{Ask, StandingClock, Stepped, ask, chain, config, custom, open},
+        testing::{Ask, StandingClock, Stepped, ask, chain, config, custom, delegation, open},
     };
     use std::{
         pin::pin,
@@ -89,7 +110,7 @@ mod tests {
         task::{Context, Poll, Waker},
         time::{Duration, Instant},
     };
-    use tandem_types::{BlockId, Slot};
+    use tandem_types::BlockId;
 
     fn kept() -> Fate {
         Fate::Kept { block: BlockId::default() }
@@ -103,6 +124,10 @@ mod tests {
                 Some(Ok(Bound::New(r))) => r,
                 other => panic!("{other:?}"),
             }
+        }
+        fn raise_floor(&mut self, floor: u64) {
+            let journal = self.journal.clone();
+            self.run(journal.set_floor(Slot::new(floor))).unwrap();
         }
         /// Runs one of the journal's futures; nothing of it is durable before `step`.
         fn settle(&mut self, seq: u64, step: bool) {
@@ -169,6 +194,65 @@ mod tests {
         s.writer.step();
         assert!(s.journal.0.shared.state.lock().index.settled().is_empty());
         assert_eq!(numbers(&s.journal.log_after(0, 64)), []);
+    }
+
+    /// A promise of slot 100, settled, with the floor at 200, and readers who have come so far.
+    fn settled_far_below_the_floor(readers: &[(&str, u64)]) -> (SimDisk, Stepped, Recorded) {
+        let disk = SimDisk::new(1);
+        let mut s = open(disk.process(), FirstUse::Yes).unwrap();
+        readers.iter().for_each(|(name, upto)| s.journal.read_by(name, *upto));
+        s.bind(delegation(100));
+        let promised = s.promise(&ask(100, 1, 0));
+        s.settle(promised.seq(), true);
+        s.raise_floor(200);
+        (disk, s, promised)
+    }
+
+    #[test]
+    fn a_fate_is_told_however_late_its_reader_comes_and_also_after_a_restart_in_between() {
+        let (disk, s, a) = settled_far_below_the_floor(&[("a module", 0)]);
+        let told = |s: &Stepped| s.journal.log_after(a.seq(), 64).entries.iter().any(|e| e.seq() == a.seq() + 1);
+        assert!(told(&s), "it lies far below the floor, and nobody has read it");
+        drop(s);
+        let mut s = open(disk.process(), FirstUse::No).unwrap();
+        assert!(told(&s), "who reads it has not come yet");
+        s.journal.read_by("a module", a.seq());
+        s.raise_floor(201);
+        assert!(told(&s), "it came as far as the promise");
+        s.journal.read_by("a module", a.seq() + 1);
+        s.raise_floor(202);
+        assert!(!told(&s));
+        assert_eq!(numbers(&s.journal.log_after(0, 64)), []);
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_reader_that_reads_no_more() {
+        let (_disk, mut s, _) = settled_far_below_the_floor(&[("a module", 0), ("another", 9)]);
+        assert!(!numbers(&s.journal.log_after(0, 64)).is_empty());
+        s.journal.read_no_more_by("a module");
+        s.raise_floor(201);
+        assert_eq!(numbers(&s.journal.log_after(0, 64)), []);
+    }
+
+    #[test]
+    fn the_oldest_unread_slot_is_that_of_the_slowest_reader_and_none_where_all_is_read() {
+        let disk = SimDisk::new(1);
+        let mut s = open(disk.process(), FirstUse::Yes).unwrap();
+        for reader in ["a module", "another"] {
+            s.journal.read_by(reader, 0);
+        }
+        let (later, earlier) = (s.promise(&ask(103, 1, 0)), s.promise(&ask(100, 2, 0)));
+        assert_eq!(s.journal.oldest_unread(), None, "nothing is settled");
+        s.settle(earlier.seq(), true);
+        let first = s.journal.durable_seq();
+        s.settle(later.seq(), true);
+        assert_eq!(s.journal.oldest_unread(), Some(Slot::new(100)));
+        s.journal.read_by("a module", first + 1);
+        assert_eq!(s.journal.oldest_unread(), Some(Slot::new(100)), "another has not come to it");
+        s.journal.read_by("another", first);
+        assert_eq!(s.journal.oldest_unread(), Some(Slot::new(103)));
+        s.journal.read_no_more_by("another");
+        assert_eq!(s.journal.oldest_unread(), None);
     }
 
     /// With the mark read after the records, in a second step, this loses some nearly at once.

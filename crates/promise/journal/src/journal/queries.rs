@@ -3,7 +3,7 @@
 
 use super::{Bound, Journal, Ticket};
 use crate::{
-    JournalError, JournalHealth, Recorded, RoomLimits, SlotDuties,
+    BlockLimits, JournalError, JournalHealth, Recorded, RoomLimits, SlotDuties,
     index::Seqs,
     segment::MAX_FILE,
     storage::{blob_name, segment_name},
@@ -11,7 +11,7 @@ use crate::{
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use std::sync::Arc;
 use tandem_module::{Pledge, Room};
-use tandem_types::{Fate, SealedItem, Slot, SlotKey};
+use tandem_types::{Duty, Fate, SealedItem, Slot, SlotKey, body::TxFacts};
 use tokio::sync::{broadcast, watch};
 
 use super::State;
@@ -45,9 +45,26 @@ async fn waited(ticket: Result<Option<Ticket>, JournalError>) -> Result<Option<R
 }
 
 impl Journal {
-    /// A slot's durable records as they grow; empty for a slot without any.
+    /// A slot's durable records as they grow; empty for a slot without any, which is remembered from then on:
+    /// for slots that a stranger may name, see [`Self::known`].
     pub fn duties(&self, key: &SlotKey) -> watch::Receiver<Arc<SlotDuties>> {
         self.0.shared.state.lock().views.slot(key).subscribe()
+    }
+
+    /// A slot's durable records as they are now, if it has any. Unlike [`Self::duties`] it leaves nothing
+    /// behind for a slot that nobody heard of.
+    pub fn known(&self, key: &SlotKey) -> Option<Arc<SlotDuties>> {
+        self.0.shared.state.lock().views.slots.get(key).map(|duties| duties.borrow().clone())
+    }
+
+    /// What a slot's promises oblige to that are decided, and whose sync is not over or failed: their number, the
+    /// transaction's facts, and the duty, in the order of a seal. Nobody has one of them. But a disk that fails or
+    /// stands still may hold them all the same, and then a restart finds them: a block that is built without them
+    /// meanwhile would break them. They are no records, so that nothing can be signed for them.
+    pub fn in_doubt(&self, key: &SlotKey) -> Vec<(u64, TxFacts, Duty)> {
+        let state = self.0.shared.state.lock();
+        let undecided = state.index.promises(key).filter(|e| e.seq > state.durable_seq);
+        undecided.filter_map(|e| e.promise().map(|(p, facts)| (e.seq, facts.clone(), p.duty(facts)))).collect()
     }
 
     /// A slot's durable delegation. Unlike [`Self::duties`] it leaves nothing behind for a slot that
@@ -87,6 +104,11 @@ impl Journal {
         let state = self.0.shared.state.lock();
         let seal = state.index.seal(key).filter(|e| e.seq <= state.durable_seq);
         seal.map(Recorded::of)
+    }
+
+    /// Whether a seal of this slot is decided, durable or not: nothing is promised for it any more.
+    pub fn is_closed(&self, key: &SlotKey) -> bool {
+        self.0.shared.state.lock().index.seal(key).is_some()
     }
 
     /// What a seal of this slot must list now, promises that wait for their sync included.
@@ -146,6 +168,13 @@ impl Journal {
         state.index.entries().range(from..=state.durable_seq).take(max).map(|(_, e)| Recorded::of(e)).collect()
     }
 
+    /// Up to `max` durable commitments with a number below `seq`, the newest first.
+    pub fn records_below(&self, seq: u64, max: usize) -> Vec<Recorded> {
+        let state = self.0.shared.state.lock();
+        let below = seq.min(state.durable_seq.saturating_add(1));
+        state.index.entries().range(..below).rev().take(max).map(|(_, e)| Recorded::of(e)).collect()
+    }
+
     /// The number of the newest durable record of any kind; 0 before the first.
     pub fn durable_seq(&self) -> u64 {
         self.0.shared.state.lock().durable_seq
@@ -162,9 +191,14 @@ impl Journal {
         self.0.shared.state.lock().index.fate(seq).cloned()
     }
 
-    /// What a slot has left, promises that wait for their sync counted.
+    /// What a slot has left of the configured room, promises that wait for their sync counted.
     pub fn room(&self, key: &SlotKey) -> Room {
         self.0.shared.state.lock().index.room(key)
+    }
+
+    /// The same, and no more than its block can hold.
+    pub fn room_within(&self, key: &SlotKey, block: &BlockLimits) -> Room {
+        self.0.shared.state.lock().index.room_within(key, Some(block))
     }
 
     /// Replaces the limits that `bind` reads. What was promised stays promised.
@@ -220,6 +254,7 @@ impl Journal {
             place: self.0.storage.place(),
             live_segment: state.segments.back().map(|s| segment_name(s.number)).unwrap_or_default(),
             records: state.durable_count,
+            scopes: state.index.statements.scopes(),
             bytes: state.segments.iter().map(|s| s.bytes).sum(),
             segments: state.segments.len() as u64,
             pending: state.queue.len() as u64,

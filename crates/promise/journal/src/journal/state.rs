@@ -7,7 +7,7 @@ use crate::{
     health::Answers,
     index::{Index, decide::Verdict},
     queue::{BATCH_BYTES, Gate, Item},
-    record::{Recorded, SlotDuties},
+    record::{HeldScope, Recorded, SlotDuties},
     writer,
 };
 use alloy_primitives::{
@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 use tandem_module::Clock;
-use tandem_types::{ChainSpec, Slot, SlotKey};
+use tandem_types::{ChainSpec, ModuleId, Slot, SlotKey};
 use tokio::sync::{Semaphore, broadcast, watch};
 
 /// New records that a slow subscriber may lag behind before it must read again: one second of the rate
@@ -157,7 +157,16 @@ impl State {
     }
 
     pub(crate) fn checkpoint(&self) -> Checkpoint {
-        let oldest_seq = self.index.oldest_seq().unwrap_or(self.next_seq);
+        self.checkpoint_from(self.index.oldest_seq())
+    }
+
+    /// What a new segment begins with: all held scopes, and a checkpoint that holds once they are there.
+    pub(crate) fn head(&self) -> (Vec<Arc<HeldScope>>, Checkpoint) {
+        (self.index.statements.held(), self.checkpoint_from(self.index.oldest_entry()))
+    }
+
+    fn checkpoint_from(&self, oldest: Option<u64>) -> Checkpoint {
+        let oldest_seq = oldest.unwrap_or(self.next_seq);
         // The segment that holds the oldest record still needed: the last that begins at or before it.
         let holding = self.segments.iter().rev().find(|s| s.first_seq <= oldest_seq);
         let oldest = holding.or(self.segments.front()).map_or(0, |s| s.number);
@@ -166,9 +175,9 @@ impl State {
     }
 
     pub(crate) fn raise_floor(&mut self, floor: Slot, remember: u64) {
-        self.index.floor = self.index.floor.max(floor);
+        self.index.raise_floor(floor);
         let before = self.index.floor.saturating_sub(remember);
-        let gone = self.index.forget(before);
+        let gone = self.index.forget(before, self.durable_seq);
         self.durable_count = self.durable_count.saturating_sub(gone as u64);
         let index = &self.index;
         let keep = |key: &SlotKey| key.slot >= before || index.remembers(key.slot);
@@ -238,7 +247,6 @@ impl Shared {
         let rows = {
             let mut state = self.state.lock();
             state.durable_seq = last_seq;
-            state.flying = None;
             if let Some(live) = state.segments.back_mut() {
                 live.bytes = live_bytes;
             }
@@ -251,10 +259,21 @@ impl Shared {
                 let sender = recorded.body().slot_key().map(|key| state.views.durable(&key).clone());
                 rows.push((sender, recorded));
             }
+            let modules: BTreeSet<&ModuleId> = rows.iter().map(|(_, r)| r.module()).collect();
+            for module in modules {
+                let gone = state.index.forget_surplus(module, last_seq);
+                state.durable_count = state.durable_count.saturating_sub(gone as u64);
+            }
             rows
         };
         writer::publish(rows, self);
         self.mark.send_replace(last_seq);
+    }
+
+    /// The batch under way was answered. Until here a halt answers it, so that nobody waits for ever on a
+    /// writer that failed in between.
+    pub(crate) fn answered(&self) {
+        self.state.lock().flying = None;
     }
 }
 
@@ -262,7 +281,7 @@ impl Answers {
     pub(crate) fn count(&mut self, verdict: &Verdict) {
         let counter = match verdict {
             Verdict::Expired(_) => &mut self.expired,
-            Verdict::Same(_) => &mut self.same,
+            Verdict::Same(_) | Verdict::Again(_) => &mut self.same,
             Verdict::Closed(_) => &mut self.closed,
             Verdict::Conflict { .. } => &mut self.conflict,
             Verdict::Exhausted(_) => &mut self.exhausted,

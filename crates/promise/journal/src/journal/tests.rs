@@ -1,5 +1,5 @@
 mod made;
-
+mod tops;
 use crate::{
     Bound, FileStorage, FirstUse, Journal, JournalConfig, JournalError, Recorded,
     storage::sim::{Faults, SimDisk},
@@ -25,7 +25,7 @@ fn new_disk() -> (SimDisk, Stepped) {
 
 impl Stepped {
     /// Binds and steps until it is answered.
-    fn bind(&mut self, c: crate::Checked) -> Bound {
+    pub(super) fn bind(&mut self, c: crate::Checked) -> Bound {
         let ticket = self.journal.submit(c, None).unwrap();
         self.writer.step();
         ticket.poll().unwrap().unwrap()
@@ -37,7 +37,7 @@ impl Stepped {
         }
     }
     /// Runs one of the journal's futures whose answer one step brings.
-    fn run<T>(&mut self, future: impl Future<Output = T>) -> T {
+    pub(super) fn run<T>(&mut self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..3 {

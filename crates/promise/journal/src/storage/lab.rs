@@ -6,6 +6,7 @@ use std::{
     any::Any,
     collections::VecDeque,
     io,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -144,6 +145,86 @@ impl StorageFile for Unsynced {
         if self.lies.load(Ordering::SeqCst) { Ok(()) } else { self.file.sync() }
     }
     fn reserve(&mut self, len: u64) -> io::Result<()> {
+        self.file.reserve(len)
+    }
+}
+
+/// Neither writes nor syncs while a file of another folder exists: a disk that fails, and works again once
+/// it was looked after. Reads go on.
+pub struct FailsWhile {
+    inner: Arc<dyn Storage>,
+    broken: Broken,
+}
+
+#[derive(Clone)]
+struct Broken(PathBuf);
+
+impl Broken {
+    fn check(&self) -> io::Result<()> {
+        if self.0.exists() { Err(io::Error::other("the disk fails (simulated)")) } else { Ok(()) }
+    }
+}
+
+impl FailsWhile {
+    /// Puts the fault over a storage.
+    pub fn new(inner: impl Storage, file: PathBuf) -> Self {
+        Self { inner: Arc::new(inner), broken: Broken(file) }
+    }
+}
+
+impl Storage for FailsWhile {
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
+        self.inner.lock()
+    }
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        self.broken.check()?;
+        Ok(Box::new(FailingFile { file: self.inner.create(name)?, broken: self.broken.clone() }))
+    }
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        Ok(Box::new(FailingFile { file: self.inner.open(name)?, broken: self.broken.clone() }))
+    }
+    fn read(&self, name: &str, cap: u64) -> io::Result<Vec<u8>> {
+        self.inner.read(name, cap)
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.broken.check()?;
+        self.inner.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.broken.check()?;
+        self.inner.remove(name)
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        self.broken.check()?;
+        self.inner.sync_dir()
+    }
+    fn identity(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.inner.identity(name)
+    }
+}
+
+struct FailingFile {
+    file: Box<dyn StorageFile>,
+    broken: Broken,
+}
+
+impl StorageFile for FailingFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.broken.check()?;
+        self.file.write_at(offset, bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.broken.check()?;
+        self.file.sync()
+    }
+    fn reserve(&mut self, len: u64) -> io::Result<()> {
+        self.broken.check()?;
         self.file.reserve(len)
     }
 }

@@ -98,7 +98,8 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(Sim {
             rng: ChaCha8Rng::seed_from_u64(seed),
             files: HashMap::new(),
-            next_file: 0,
+            // No two disks give a file the same identity.
+            next_file: seed << 20,
             seen: BTreeMap::new(),
             disk: BTreeMap::new(),
             dir_pending: Vec::new(),

@@ -3,10 +3,17 @@
 //! A beacon node accepts a bid whose prev_randao is wrong and then misses the slot, so everything that
 //! its state knows is compared here with one `payload_attributes` event, before a bid leaves.
 
-use crate::{attributes::Attributes, due::DueSet};
-use alloy_primitives::{B256, Bytes, U256};
-use tandem_beacon::{InclusionProofs, SignedBuilderBid, payload::EMPTY_TRANSACTIONS_ROOT};
-use tandem_crypto::{bls, domains};
+use crate::{
+    attributes::Attributes,
+    due::{self, DueSet},
+};
+use alloy_primitives::{B256, U256};
+use std::collections::HashMap;
+use tandem_beacon::{InclusionProofs, SignedBuilderBid, inclusion::MAX_PROVEN, payload::EMPTY_TRANSACTIONS_ROOT};
+use tandem_crypto::{
+    bls::{self, BlsError},
+    domains,
+};
 use tandem_types::{BlsPublicKey, Place, Wei};
 use thiserror::Error;
 
@@ -21,9 +28,11 @@ pub struct Expected<'a> {
     pub attributes: &'a Attributes,
     /// The relay's key.
     pub relay: BlsPublicKey,
+    /// The point that it stands for: decompressed and checked once, and not in each header call.
+    pub relay_point: Result<&'a bls::PublicKey, BlsError>,
     /// Goes into the builder domain.
     pub genesis_fork_version: [u8; 4],
-    /// The least value.
+    /// The least value; zero where something is due. A bid that pays nothing is refused in any case.
     pub min_bid: Wei,
 }
 
@@ -129,7 +138,7 @@ pub fn check(bid: &SignedBuilderBid, want: &Expected<'_>) -> Result<(), BidFault
     must(h.withdrawals_root == withdrawals_root(a), BidFault::Withdrawals(h.withdrawals_root))?;
     must(bid.message.pubkey == want.relay, BidFault::Key)?;
     let message = domains::bid(want.genesis_fork_version, &bid.message);
-    bls::verify(&want.relay, message.as_slice(), &bid.signature).map_err(BidFault::Signature)
+    want.relay_point.and_then(|p| p.verify(message.as_slice(), &bid.signature)).map_err(BidFault::Signature)
 }
 
 /// Checks what follows from the parent: the gas limit that the registration leads to from it, and the
@@ -155,24 +164,31 @@ fn withdrawals_root(a: &Attributes) -> B256 {
 /// # Errors
 /// The first [`BidFault`].
 pub fn check_due(root: B256, proofs: Option<&InclusionProofs>, due: &DueSet) -> Result<(), BidFault> {
+    let leads = due::leading(due.due());
     if due.is_empty() {
         return Ok(());
     }
     let proofs = proofs.ok_or(BidFault::NoProofs)?;
-    let place = |hash: B256| {
-        let at = proofs.transaction_hashes.iter().position(|h| *h == hash)?;
-        // Generalised indices of one list rise with the place in it.
-        proofs.generalized_indexes.get(at)?.checked_sub(2 << 20)
-    };
-    let tops = due.due().filter(|p| p.place == Place::Top).count() as u64;
+    let (named, indexes) = (&proofs.transaction_hashes, &proofs.generalized_indexes);
+    // Before anything is searched: a relay may send as much as an answer holds.
+    if named.len() > MAX_PROVEN || named.len() != indexes.len() {
+        return Err(BidFault::Proofs(format!("{} transactions with {} indexes", named.len(), indexes.len())));
+    }
+    let places: HashMap<B256, u64> = named.iter().copied().zip(indexes.iter().copied()).collect();
+    // Generalised indices of one list rise with the place in it.
+    let place = |hash: B256| places.get(&hash)?.checked_sub(2 << 20);
+    let tops = due.due().filter(|p| leads(p)).count() as u64;
     for p in due.due() {
         let at = place(p.tx_hash).ok_or(BidFault::Unproven(p.tx_hash))?;
         if p.place == Place::Top && at >= tops {
             return Err(BidFault::NotAtTop(p.tx_hash));
         }
     }
-    let named = |p: &&crate::due::Promised| proofs.transaction_hashes.contains(&p.tx_hash);
+    let named = |p: &&crate::due::Promised| places.contains_key(&p.tx_hash);
     let sealed = due.items.iter().map(|(p, _)| p).filter(named);
-    let leaves: Vec<(B256, Bytes)> = sealed.map(|p| (p.tx_hash, p.tx.clone())).collect();
-    proofs.verify(root, &leaves).map_err(|e| BidFault::Proofs(e.to_string()))
+    let leaves: Vec<(B256, B256)> = sealed.map(|p| (p.tx_hash, p.tx_root())).collect();
+    proofs.verify_roots(root, &leaves).map_err(|e| BidFault::Proofs(e.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Which offer is taken. Pure.
 
-use crate::{bid::BidFault, store::Offer};
-use alloy_primitives::U256;
+use crate::{bid::BidFault, desk::EncodedBid, store::Offer};
+use alloy_primitives::{B256, U256};
 use std::sync::Arc;
 use tandem_beacon::SignedBuilderBid;
 
@@ -16,10 +16,19 @@ pub enum Candidate {
         name: String,
         /// The bid.
         bid: Arc<SignedBuilderBid>,
+        /// What the beacon node gets of it, should it be taken.
+        served: Arc<EncodedBid>,
     },
 }
 
 impl Candidate {
+    /// Its execution block.
+    pub fn block_hash(&self) -> B256 {
+        match self {
+            Self::Own(offer) => offer.block_hash(),
+            Self::Relay { bid, .. } => bid.message.header.block_hash,
+        }
+    }
     /// Whether it keeps everything that is due, of which there are so many. A relay's bid that does not
     /// is no candidate.
     pub fn keeps(&self, due: usize) -> bool {
@@ -99,7 +108,8 @@ mod tests {
     fn relay(value: u64) -> Candidate {
         let mut bid = SignedBuilderBid::default();
         bid.message.value = U256::from(value);
-        Candidate::Relay { name: "relay".into(), bid: Arc::new(bid) }
+        let served = Arc::new(crate::bid::encode(&bid).unwrap());
+        Candidate::Relay { name: "relay".into(), bid: Arc::new(bid), served }
     }
     fn taken(candidates: Vec<Candidate>, due: usize) -> (bool, u64) {
         let c = choose(candidates, &[], due).unwrap().taken;

@@ -11,6 +11,7 @@ use tandem_crypto::BidSigner;
 /// What the JSON encoder says; the containers here never make it fail.
 pub fn encode(bid: &SignedBuilderBid) -> Result<EncodedBid, serde_json::Error> {
     Ok(EncodedBid {
+        block_hash: bid.message.header.block_hash,
         ssz: tandem_beacon::encode(bid).into(),
         json: serde_json::to_vec(&Versioned::fulu(bid))?.into(),
         version: ForkName::Fulu.as_str(),

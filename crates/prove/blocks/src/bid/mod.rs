@@ -1,8 +1,8 @@
 //! The bid that the beacon node sees.
 //!
 //! - [`check`]: what a relay's bid must be before it is looked at
-//! - [`choose`]: which offer is taken, and what that forgoes
-//! - [`encode`]: the served bytes, steered where something is due
+//! - [`mod@choose`]: which offer is taken, and what that forgoes
+//! - [`mod@encode`]: the served bytes, steered where something is due
 
 pub mod check;
 pub mod choose;

@@ -1,73 +1,156 @@
-//! Relays' bids: all asked at once, each checked as it comes, on a thread of its own.
+//! Relays' bids: all asked at once, each checked as it comes.
 
-use super::Core;
+use super::{Core, header::known, slot::OnParent};
 use crate::{
     attributes::Attributes,
-    bid::{self, BidFault, Candidate, Expected, choose::Refused},
+    bid::{self, BidFault, Candidate, Expected, choose::Refused, encode},
+    desk::EncodedBid,
     due::DueSet,
     own_block::next_gas_limit,
     ports::{Relay, RelayBid},
 };
 use std::{sync::Arc, time::Instant};
-use tandem_types::{Slot, SlotKey};
+use tandem_beacon::SignedBuilderBid;
+use tandem_crypto::bls::BlsError;
+use tandem_types::{Slot, SlotKey, Wei};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::JoinHandle,
+};
+use tokio_util::task::AbortOnDropHandle;
 
-/// What the relays gave: bids that are right in themselves, with what they prove, and faults.
+/// What the relays gave: what is right in itself and keeps what is due, and what does not.
 #[derive(Default)]
 pub(super) struct RelayBids {
-    good: Vec<(String, RelayBid)>,
-    refused: Vec<Refused>,
+    pub good: Vec<Candidate>,
+    pub refused: Vec<Refused>,
+}
+
+/// A bid, and what was found of it.
+struct Judged {
+    name: String,
+    bid: Arc<SignedBuilderBid>,
+    /// Whether it is right in itself.
+    right: Result<(), BidFault>,
+    /// What would be served of it, if it keeps what is due.
+    keeps: Result<Arc<EncodedBid>, BidFault>,
+}
+
+/// Does on this thread what takes a millisecond and waits for nothing, while another one takes over what
+/// else waits for it: to move it away and back costs two wake-ups, and a header call feels each.
+fn here<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        // The only thread there is.
+        _ => work(),
+    }
 }
 
 impl Core {
     /// Asks all relays until `by`. What their bids depend on is read meanwhile; where it can not be had,
     /// no bid is good.
-    pub(super) async fn ask_relays(&self, key: SlotKey, attributes: &Arc<Attributes>, by: Instant) -> RelayBids {
-        let asks = self.relays.iter().map(|relay| self.ask_relay(relay, key, attributes, by));
+    pub(super) async fn ask_relays(self: &Arc<Self>, key: SlotKey, on: &Arc<OnParent>, by: Instant) -> RelayBids {
+        // A task each, so that one relay's check does not wait for another's; gone with this call.
+        let asks = self.relays.iter().map(|relay| {
+            let (core, relay, on) = (self.clone(), relay.clone(), on.clone());
+            AbortOnDropHandle::new(tokio::spawn(async move { core.ask_relay(relay.as_ref(), key, &on, by).await }))
+        });
+        let asks: Vec<_> = asks.collect();
         let (answers, limit) =
-            futures::join!(futures::future::join_all(asks), self.checked_gas_limit(key, attributes, by));
+            futures::join!(futures::future::join_all(asks), self.checked_gas_limit(key, &on.attributes, by));
         let mut bids = RelayBids::default();
-        for (name, answer, checked) in answers.into_iter().flatten() {
-            let fits = checked.and_then(|()| match &limit {
+        for (answer, relay) in answers.into_iter().zip(&self.relays) {
+            let judged = match answer {
+                Ok(judged) => judged,
+                Err(e) => self.relay_failed(key.slot, relay.name(), &format!("its bid was not checked: {e}")),
+            };
+            let Some(Judged { name, bid, right, keeps }) = judged else { continue };
+            let fits = right.and_then(|()| match &limit {
                 Ok(None) => Ok(()),
-                Ok(Some(limit)) => bid::check::check_parent(&answer.bid, attributes, *limit),
+                Ok(Some(limit)) => bid::check::check_parent(&bid, &on.attributes, *limit),
                 Err(why) => Err(BidFault::Unchecked(why.clone())),
             });
-            match fits {
-                Ok(()) => bids.good.push((name, answer)),
-                Err(fault) => bids.refused.push(Refused { name, value: answer.bid.message.value, fault }),
+            match fits.and(keeps) {
+                Ok(served) => bids.good.push(Candidate::Relay { name, bid, served }),
+                Err(fault) => bids.refused.push(Refused { name, value: bid.message.value, fault }),
             }
         }
         bids
     }
 
-    async fn ask_relay(
+    /// What a relay answers until `by`, or sooner where it was silent too often.
+    async fn relays_answer(
         &self,
-        relay: &Arc<dyn Relay>,
+        relay: &dyn Relay,
         key: SlotKey,
-        attributes: &Arc<Attributes>,
+        on: &OnParent,
         by: Instant,
-    ) -> Option<(String, RelayBid, Result<(), BidFault>)> {
-        let (name, relay_key) = (relay.name().to_owned(), relay.key());
-        let within = by.saturating_duration_since(Instant::now());
-        let call = relay.header(key.slot, attributes.parent.hash, key.proposer, within);
+    ) -> Result<Option<RelayBid>, String> {
+        let (begin, short) = (Instant::now(), self.scaled(self.config.silent_relay_ms));
+        let by = if self.patience.is_short(relay.name()) { by.min(begin + short) } else { by };
+        let within = by.saturating_duration_since(begin);
+        let call = relay.header(key.slot, on.attributes.parent.hash, key.proposer, within);
         let answer = match tokio::time::timeout_at(by.into(), call).await {
-            Ok(Ok(Some(bid))) => bid,
-            Ok(Ok(None)) => return None,
-            Ok(Err(why)) => return self.relay_failed(key.slot, &name, &why),
-            Err(_) => return self.relay_failed(key.slot, &name, "no answer in time"),
+            Ok(answer) => answer,
+            Err(_) => Err("no answer in time".into()),
         };
-        let (attributes, min_bid) = (attributes.clone(), self.config.min_bid);
-        let genesis_fork_version = self.chain.genesis_fork_version;
-        // A pairing takes a millisecond: one relay's does not wait for another's.
-        let checking = tokio::task::spawn_blocking(move || {
-            let want = Expected { attributes: &attributes, relay: relay_key, genesis_fork_version, min_bid };
-            let checked = bid::check::check(&answer.bid, &want);
-            (answer, checked)
-        });
-        match checking.await {
-            Ok((answer, checked)) => Some((name, answer, checked)),
-            Err(e) => self.relay_failed(key.slot, &name, &format!("its bid was not checked: {e}")),
+        // Who refuses at once delays nothing.
+        if answer.is_ok() || begin.elapsed() < short {
+            self.patience.answered(relay.name());
+        } else if self.patience.silent(relay.name()) {
+            let (relay, ms) = (relay.name(), short.as_millis());
+            tracing::warn!(relay, "a relay was silent too often: it is waited for {ms} ms until it answers again");
+            self.watchtower.count("relay_hurried", 1);
         }
+        answer
+    }
+
+    async fn ask_relay(&self, relay: &dyn Relay, key: SlotKey, on: &OnParent, by: Instant) -> Option<Judged> {
+        let (name, relay_key) = (relay.name().to_owned(), relay.key());
+        let RelayBid { bid, proofs } = match self.relays_answer(relay, key, on, by).await {
+            Ok(Some(bid)) => bid,
+            Ok(None) => return None,
+            Err(why) => return self.relay_failed(key.slot, &name, &why),
+        };
+        // Nothing is answered before it is known.
+        let due = known(&on.due).await;
+        let bid = Arc::new(bid);
+        // Where something is due a bid that keeps it is better than none, whatever it pays.
+        let min_bid = if due.is_empty() { self.config.min_bid } else { Wei::ZERO };
+        let genesis_fork_version = self.chain.genesis_fork_version;
+        let relay_point = self.relay_points.get(&relay_key).ok_or(BlsError::BadKey);
+        let want =
+            Expected { attributes: &on.attributes, relay: relay_key, relay_point, genesis_fork_version, min_bid };
+        // The proofs first: few hashes, and the other thread has something to do from then on.
+        let kept = bid::check::check_due(bid.message.header.transactions_root, proofs.as_ref(), &due);
+        let kept = kept.map(|()| self.ready_to_serve(&bid, &due));
+        let right = here(|| bid::check::check(&bid, &want));
+        let keeps = match kept {
+            Err(fault) => Err(fault),
+            Ok(ready) => match ready.await.map_err(|e| e.to_string()).and_then(|r| r.map_err(|e| e.to_string())) {
+                Ok(encoded) => Ok(encoded),
+                Err(why) => return self.relay_failed(key.slot, &name, &format!("its bid was not encoded: {why}")),
+            },
+        };
+        Some(Judged { name, bid, right, keeps })
+    }
+
+    /// Signs and encodes what would be served of a bid. Done on another thread, beside the check of the relay's
+    /// signature: what that refuses is thrown away.
+    fn ready_to_serve(
+        &self,
+        bid: &Arc<SignedBuilderBid>,
+        due: &DueSet,
+    ) -> JoinHandle<Result<Arc<EncodedBid>, serde_json::Error>> {
+        let steered = if due.is_empty() { None } else { self.steering() };
+        let (bid, key) = (bid.clone(), self.bid_key.clone());
+        tokio::task::spawn_blocking(move || {
+            let encoded = match steered {
+                Some(value) => encode::encode(&encode::sign(&bid.message, Some(value), key.as_ref())),
+                None => encode::encode(&bid),
+            };
+            encoded.map(Arc::new)
+        })
     }
 
     fn relay_failed<T>(&self, slot: Slot, relay: &str, why: &str) -> Option<T> {
@@ -92,20 +175,6 @@ impl Core {
         let read = tokio::time::timeout_at(by.into(), self.block_or_fetch(attributes.parent.hash)).await;
         let parent = read.map_err(|_| "the parent was not read in time")?.map_err(|e| e.to_string())?;
         Ok(Some(next_gas_limit(parent.header.gas_limit, wanted)))
-    }
-
-    /// Sorts out the bids that do not keep what is due, whatever they pay.
-    pub(super) fn sort_bids(&self, bids: RelayBids, due: &DueSet) -> (Vec<Candidate>, Vec<Refused>) {
-        let RelayBids { good: right, mut refused } = bids;
-        let mut good = Vec::new();
-        for (name, answer) in right {
-            let root = answer.bid.message.header.transactions_root;
-            match bid::check::check_due(root, answer.proofs.as_ref(), due) {
-                Ok(()) => good.push(Candidate::Relay { name, bid: Arc::new(answer.bid) }),
-                Err(fault) => refused.push(Refused { name, value: answer.bid.message.value, fault }),
-            }
-        }
-        (good, refused)
     }
 
     pub(super) fn note_relays(&self, slot: Slot, refused: &[Refused]) {

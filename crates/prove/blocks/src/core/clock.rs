@@ -1,7 +1,10 @@
 //! What happens at which moment: cut-offs, starts of slots, and what is asked of the nodes then.
 
 use super::{Core, STOP_FILE};
-use crate::{gate::NodeHealth, ports::ProposerDuty};
+use crate::{
+    gate::NodeHealth,
+    ports::{Beacon, ProposerDuty},
+};
 use std::{
     future::Future,
     panic::AssertUnwindSafe,
@@ -15,7 +18,7 @@ const KEEP_WORK: u64 = 4;
 /// The longest sleep of the timer, so that a clock that was set is noticed.
 const LONGEST: Duration = Duration::from_secs(1);
 /// Milliseconds for one question to a beacon node.
-const ASK_MS: u64 = 4_000;
+pub(super) const ASK_MS: u64 = 4_000;
 
 impl Core {
     /// Runs a task for ever; one that panics is told and started again.
@@ -73,7 +76,14 @@ impl Core {
             });
         }
         self.look_for_stop_file();
+        self.look_at_disk();
+        self.probe(slot).await;
         self.refresh().await;
+        if !self.filled.load(Ordering::SeqCst) {
+            let core = self.clone();
+            // Nothing here waits for a slow node's chain.
+            tokio::spawn(async move { core.fill_again().await });
+        }
         self.delegate_all().await;
         self.complete_sealed().await;
         self.watchtower.prune(slot);
@@ -81,17 +91,46 @@ impl Core {
         self.slots.lock().retain(|k, _| k.slot.saturating_add(KEEP_WORK) >= slot);
     }
 
+    /// Reads the recent chain where the start did not get to it.
+    pub async fn fill_again(&self) {
+        if self.filling.try_lock().is_err() {
+            return;
+        }
+        if let Err(e) = self.fill_view().await {
+            tracing::warn!(error = %e, "the recent chain is not known yet");
+        }
+    }
+
     /// Duties and health.
     pub async fn refresh(self: &Arc<Self>) {
-        let epoch = self.now_slot().epoch();
-        let (health, this, next) =
-            futures::join!(self.ask_health(), self.ask_duties(epoch), self.ask_duties(epoch.saturating_add(1)));
-        *self.health.write() = health;
-        for (epoch, duties) in [(epoch, this), (epoch.saturating_add(1), next)] {
-            if let Some(duties) = duties {
-                self.look_ahead.write().put(epoch, &duties);
+        let this = self.now_slot().epoch();
+        let epochs = [this, this.saturating_add(1)];
+        let mut health = NodeHealth::default();
+        // A node that is not synced may tell another chain's proposers.
+        let (mut sure, mut doubtful) = ([None, None], [None, None]);
+        for node in &self.beacons {
+            let node = node.as_ref();
+            let (said, this, next) = futures::join!(
+                self.ask_health(node),
+                self.ask_duties(node, epochs[0]),
+                self.ask_duties(node, epochs[1])
+            );
+            // The first one that is synced and checked; silence is neither.
+            health = if health.is_good() { health } else { said.unwrap_or(health) };
+            let good = said.is_some_and(|h| h.is_good());
+            let found = if good { &mut sure } else { &mut doubtful };
+            for (found, told) in found.iter_mut().zip([this, next]) {
+                *found = found.take().or(told);
+            }
+            if good && sure.iter().all(Option::is_some) {
+                break;
             }
         }
+        *self.health.write() = health;
+        for ((epoch, sure), doubtful) in epochs.into_iter().zip(sure).zip(doubtful) {
+            self.take_duties(epoch, sure, doubtful);
+        }
+        self.note_moved();
         // Attributes that came before the duties were known.
         let now = self.now_slot();
         for slot in [now, now.saturating_add(1)] {
@@ -100,27 +139,35 @@ impl Core {
         }
     }
 
-    /// The first beacon node that is synced and checked; silence is neither.
-    async fn ask_health(&self) -> NodeHealth {
-        let mut last = NodeHealth::default();
-        for node in &self.beacons {
-            match tokio::time::timeout(self.scaled(ASK_MS), node.health()).await {
-                Ok(Ok(health)) if health.synced && !health.optimistic => return health,
-                Ok(Ok(health)) => last = health,
-                Ok(Err(why)) => tracing::warn!(node = node.name(), why, "health is not known"),
-                Err(_) => tracing::warn!(node = node.name(), "no answer in time"),
-            }
-        }
-        last
+    /// Takes an epoch's duties in. What a node that is not synced says only fills what nobody else told.
+    fn take_duties(&self, epoch: Epoch, sure: Option<Vec<ProposerDuty>>, doubtful: Option<Vec<ProposerDuty>>) {
+        let mut look_ahead = self.look_ahead.write();
+        let duties = match sure {
+            Some(duties) => duties,
+            None if look_ahead.has(epoch) => return,
+            None => doubtful.unwrap_or_default(),
+        };
+        look_ahead.put(epoch, &duties);
+        duties.iter().filter(|d| self.is_ours(&d.pubkey)).for_each(|own| look_ahead.learn(own));
     }
 
-    async fn ask_duties(&self, epoch: Epoch) -> Option<Vec<ProposerDuty>> {
-        for node in &self.beacons {
-            match tokio::time::timeout(self.scaled(ASK_MS), node.duties(epoch)).await {
-                Ok(Ok(duties)) => return Some(duties),
-                Ok(Err(why)) => tracing::warn!(node = node.name(), epoch = epoch.get(), why, "no duties"),
-                Err(_) => tracing::warn!(node = node.name(), epoch = epoch.get(), "no duties in time"),
+    async fn ask_health(&self, node: &dyn Beacon) -> Option<NodeHealth> {
+        match tokio::time::timeout(self.scaled(ASK_MS), node.health()).await {
+            Ok(Ok(health)) => return Some(health),
+            Ok(Err(why)) => tracing::warn!(node = node.name(), why, "health is not known"),
+            Err(_) => tracing::warn!(node = node.name(), "no answer in time"),
+        }
+        None
+    }
+
+    async fn ask_duties(&self, node: &dyn Beacon, epoch: Epoch) -> Option<Vec<ProposerDuty>> {
+        match tokio::time::timeout(self.scaled(ASK_MS), node.duties(epoch)).await {
+            Ok(Ok(duties)) if duties.is_empty() => {
+                tracing::debug!(node = node.name(), epoch = epoch.get(), "an empty list of duties");
             }
+            Ok(Ok(duties)) => return Some(duties),
+            Ok(Err(why)) => tracing::warn!(node = node.name(), epoch = epoch.get(), why, "no duties"),
+            Err(_) => tracing::warn!(node = node.name(), epoch = epoch.get(), "no duties in time"),
         }
         None
     }
@@ -129,7 +176,9 @@ impl Core {
     fn look_for_stop_file(&self) {
         let mut stopped = self.stopped.write();
         let kept = self.stop_is_kept.load(Ordering::SeqCst);
-        if stopped.is_some() && kept && !self.dir.join(STOP_FILE).exists() {
+        // A disk that does not answer took nothing away.
+        let is_gone = || matches!(self.dir.join(STOP_FILE).try_exists(), Ok(false));
+        if stopped.is_some() && kept && is_gone() {
             tracing::warn!("the operator took {STOP_FILE} away: promising goes on");
             *stopped = None;
         }

@@ -6,8 +6,9 @@ use alloy_primitives::B256;
 use std::sync::Arc;
 use tandem_types::{BlockId, Fate, Slot};
 
-/// Slots for which offers are kept after they are final. A tip in an own block is booked at the
-/// finality of the slot that its transaction was promised for, which comes up to 64 slots later.
+/// Slots for which offers are kept after they are final and whoever books them has read so. A tip in an own
+/// block is booked at the finality of the slot that its transaction was promised for, which comes up to 64
+/// slots later.
 const KEEP_OFFERS: u64 = 128;
 
 impl Core {
@@ -47,7 +48,7 @@ impl Core {
             for r in self.door.journal().promises_of(*tx) {
                 let early = matches!(self.fates.get(r.seq()), Some(Fate::Early { block: b }) if b == block.id);
                 if early {
-                    self.fates.forget(r.seq());
+                    self.withdraw(&r);
                 }
             }
         }
@@ -62,6 +63,11 @@ impl Core {
         let Some(tip) = self.final_block(id).await else {
             return tracing::warn!(block = %id, "a final block is not on the chain as it is known here; nothing is settled");
         };
+        if let Some(from) = self.needed_from()
+            && let Err(error) = self.reach_down(tip.id.hash, from).await
+        {
+            return tracing::warn!(%error, "blocks that may have what was promised are not known; nothing is settled");
+        }
         let upto = tip.slot;
         self.settle_forgone(&tip);
         let journal = self.door.journal();
@@ -80,8 +86,10 @@ impl Core {
             }
             self.fates.forget_below(floor);
             self.slots.lock().retain(|k, _| k.slot >= floor);
-            self.view.write().keep_from(self.oldest_unsettled());
-            let (store, below) = (self.offers.clone(), floor.saturating_sub(KEEP_OFFERS));
+            self.view.write().keep_from(self.needed_from());
+            // After a long stop much is final at once, before its tips are booked.
+            let needed = journal.oldest_unread().map_or(floor, |unread| unread.min(floor));
+            let (store, below) = (self.offers.clone(), needed.saturating_sub(KEEP_OFFERS));
             tokio::task::spawn_blocking(move || store.prune(below));
         }
     }

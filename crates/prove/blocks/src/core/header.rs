@@ -3,18 +3,17 @@
 use super::{
     Core,
     bids::RelayBids,
+    serving::Cut,
     slot::{OnParent, OwnBid, OwnState, SlotWork},
 };
 use crate::{
     attributes::Attributes,
-    bid::{self, Candidate, Choice, encode},
+    bid::{self, Candidate},
     desk::{EncodedBid, HeaderAnswer, NoBid},
     due::DueSet,
-    error::BlocksError,
     opening::Claims,
-    store::{Offer, OfferMeta, Source},
 };
-use alloy_primitives::{B256, U256};
+use alloy_primitives::B256;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -39,6 +38,13 @@ impl Core {
             }
         };
         let deadline = deadline.min(Instant::now() + self.scaled(self.config.header_ms));
+        if self.is_signed(&work.key) {
+            return match tokio::time::timeout_at(deadline.into(), self.signed_again(&work, &attributes)).await {
+                Ok(Ok(encoded)) => HeaderAnswer::Bid(encoded),
+                Ok(Err(no)) => self.no_bid(slot, no),
+                Err(_) => self.no_bid(slot, NoBid::Deadline),
+            };
+        }
         let answered = tokio::time::timeout_at(deadline.into(), self.answer(&work, &attributes, deadline)).await;
         match answered {
             Ok(Ok(encoded)) => {
@@ -54,12 +60,24 @@ impl Core {
     fn late(self: &Arc<Self>, slot: Slot, work: &Arc<SlotWork>, attributes: &Arc<Attributes>) -> HeaderAnswer {
         // Prepared from here on if nobody did yet: the next call may find it ready.
         let on = self.on_parent(work, attributes);
-        if let OwnState::Ready(own) = &*on.own.borrow() {
+        if let OwnState::Ready(own) = &*on.own.borrow()
+            && is_of_use(own, on.due.borrow().as_deref())
+        {
             let (meta, due) = (&own.offer.meta, usize::try_from(own.offer.meta.due).unwrap_or_default());
             self.watchtower.served(slot, &meta.source, own.offer.block_hash(), meta.value, due);
             self.watchtower.count("headers_served_late", 1);
             // There is no time left to wait for the disk.
             drop(self.mark_served(own.offer.block_hash()));
+            if on.due.borrow().as_ref().is_some_and(|all| due < all.len()) {
+                self.tell_incomplete(slot);
+            }
+            if own.unconfirmed {
+                self.tell_unconfirmed(slot);
+            }
+            if let (Some(due), Some(claims)) = (on.due.borrow().as_ref(), on.claims.lock().as_ref()) {
+                let counted = claims.counted(meta.value, &self.config.opening);
+                self.book(work.key, own.offer.block_hash(), due, counted, meta.value);
+            }
             return HeaderAnswer::Bid(own.encoded.clone());
         }
         let nothing_due = on.due.borrow().as_ref().is_some_and(|d| d.is_empty());
@@ -74,6 +92,7 @@ impl Core {
             NoBid::NotSealed(why) => self.critical(Some(slot), "not-sealed", why.clone()),
             NoBid::NotStored(why) => self.critical(Some(slot), "offer-not-stored", why.clone()),
             NoBid::LateInSlot(why) => self.critical(Some(slot), "late-in-slot", why.clone()),
+            NoBid::Signed(why) => tracing::warn!(slot = slot.get(), why, "no bid: the slot's block is signed"),
             NoBid::Halted(why) => self.critical(Some(slot), "halted-no-bid", why.clone()),
             other => tracing::debug!(slot = slot.get(), reason = other.name(), "no bid"),
         }
@@ -83,7 +102,8 @@ impl Core {
     /// A call of our own proposer that gets nothing, although its slot has promises: the beacon node
     /// takes its local block, which need not have them.
     fn tell_unanswered(&self, key: SlotKey, no: &NoBid) {
-        if !matches!(no, NoBid::NoAttributes | NoBid::TooLate) {
+        use NoBid::{NoAttributes, NodesDisagree, NotProposer, TooLate};
+        if !matches!(no, NoAttributes | NodesDisagree | TooLate | NotProposer) || !self.is_owed(&key) {
             return;
         }
         let duties = self.duties(&key);
@@ -124,17 +144,27 @@ impl Core {
         if !self.is_ours(&pubkey) {
             return Err(NoBid::Stranger);
         }
-        let duty = self.look_ahead.read().get(slot).filter(|d| d.pubkey == pubkey).ok_or(NoBid::NotProposer)?;
+        let key = self.key(pubkey, slot);
+        let duty = self.look_ahead.read().get(slot).filter(|d| d.pubkey == pubkey);
+        if duty.is_none() && !self.is_owed(&key) {
+            return Err(NoBid::NotProposer);
+        }
         if !self.is_past_cutoff(slot) {
             return Err(NoBid::TooEarly);
         }
         if self.now_ms() >= self.end_ms(slot) {
             return Err(NoBid::TooLate);
         }
-        let attributes = self.attributes.lock().get(slot, parent);
-        // An event for another proposer is none for this call.
-        let attributes = attributes.filter(|a| a.proposer_index == duty.index).ok_or(NoBid::NoAttributes)?;
-        Ok((self.work(self.key(pubkey, slot)), attributes))
+        let attributes = self.attributes.lock().get(slot, parent).ok_or(NoBid::NoAttributes)?;
+        if !self.agreement.lock().allows(&attributes) {
+            return Err(NoBid::NodesDisagree);
+        }
+        match duty {
+            // An event for another proposer is none for this call.
+            Some(duty) if duty.index != attributes.proposer_index => Err(NoBid::NoAttributes),
+            None if !self.may_propose(&key, &attributes) => Err(NoBid::NotProposer),
+            _ => Ok((self.work(key), attributes)),
+        }
     }
 
     async fn answer(
@@ -157,18 +187,21 @@ impl Core {
         let bids = async {
             match late {
                 Some(_) => RelayBids::default(),
-                None => self.ask_relays(work.key, attributes, relays_by).await,
+                None => self.ask_relays(work.key, &on, relays_by).await,
             }
         };
-        let (bids, due) = futures::join!(bids, known(&on.due));
+        let (RelayBids { good: candidates, refused }, due) = futures::join!(bids, known(&on.due));
         self.may_offer(&due, late)?;
-        let (candidates, refused) = self.sort_bids(bids, &due);
-        let candidates = match own_bid(&on, &due, relays_by).await {
-            Some(own) => with_own(candidates, own),
-            None => candidates,
+        let claims = Claims::of(&candidates, &refused);
+        // Also for a call whose deadline passes before it is answered.
+        *on.claims.lock() = Some(claims.clone());
+        let (candidates, unconfirmed) = match own_bid(&on, &due, relays_by).await {
+            // Every candidate keeps what is due: silence is not yes while there is another.
+            Some(own) if own.unconfirmed && !candidates.is_empty() => (candidates, false),
+            Some(own) if is_of_use(&own, Some(&due)) => (with_own(candidates, &own), own.unconfirmed),
+            _ => (candidates, false),
         };
         self.note_relays(work.key.slot, &refused);
-        let claims = Claims::of(&candidates, &refused);
         let choice = bid::choose(candidates, &refused, due.len());
         let Some(mut choice) = choice else {
             let empty = due.is_empty();
@@ -176,90 +209,42 @@ impl Core {
         };
         choice.best_refused = claims.counted(choice.taken.value(), &self.config.opening);
         let complete = choice.taken.keeps(due.len());
+        let mut cut = Cut { core: self, hash: Some(choice.taken.block_hash()) };
         let encoded = self.serve(work.key, &on, &due, choice).await?;
-        if complete {
+        cut.hash = None;
+        // Whoever asks again gets a complete and valid one, should there be one by then.
+        if complete && !unconfirmed {
             *served = Some(encoded.clone());
-        } else {
-            // Whoever asks again gets the complete one, should there be one by then.
-            self.critical(Some(work.key.slot), "due-incomplete", "the served own block lacks some of what is due");
+        }
+        if !complete {
+            self.tell_incomplete(work.key.slot);
+        }
+        if unconfirmed {
+            self.tell_unconfirmed(work.key.slot);
         }
         Ok(encoded)
     }
 
-    /// Writes what must be written, signs and encodes what is served, and books what it forgoes.
-    async fn serve(
-        self: &Arc<Self>,
-        key: SlotKey,
-        on: &OnParent,
-        due: &DueSet,
-        choice: Choice,
-    ) -> Result<Arc<EncodedBid>, NoBid> {
-        let value = choice.taken.value();
-        let (encoded, source, hash) = match choice.taken {
-            Candidate::Own(offer) => (self.own_encoded(on, &offer)?, offer.meta.source.clone(), offer.block_hash()),
-            Candidate::Relay { name, bid } => {
-                let meta = OfferMeta {
-                    slot: key.slot,
-                    proposer: key.proposer,
-                    proposer_index: on.attributes.proposer_index,
-                    parent: on.attributes.parent,
-                    source: Source::Relay(name),
-                    value,
-                    due: due.len() as u64,
-                };
-                let steered = if due.is_empty() { None } else { self.steering() };
-                let (store, offer) = (self.offers.clone(), Offer { meta, bid: bid.message.clone() });
-                // The disk works while the bid is signed and encoded; nothing leaves before both.
-                let stored = tokio::task::spawn_blocking(move || store.put(offer, None));
-                let signed = match steered {
-                    Some(s) => encode::sign(&bid.message, Some(s), self.bid_key.as_ref()),
-                    None => bid.as_ref().clone(),
-                };
-                let encoded = encode::encode(&signed);
-                let stored = stored.await.map_err(|e| NoBid::NotStored(e.to_string()))?;
-                let offer = stored.map_err(|e: BlocksError| NoBid::NotStored(e.to_string()))?;
-                let encoded = encoded.map_err(|e| NoBid::NotStored(e.to_string()))?;
-                (Arc::new(encoded), offer.meta.source.clone(), offer.block_hash())
-            }
-        };
-        // A mark that is not durable would soften the stop after a crash; the bid goes out all the same.
-        let _ = self.mark_served(hash).await;
-        self.book(key, hash, due, choice.best_refused, value);
-        self.watchtower.served(key.slot, &source, hash, value, due.len());
-        tracing::info!(slot = key.slot.get(), ?source, %hash, %value, due = due.len(), "header served");
-        Ok(encoded)
+    fn tell_unconfirmed(&self, slot: Slot) {
+        let why = "the client built the served own block, and its engine endpoint did not say VALID to it; nothing else \
+                   keeps what is due";
+        self.critical(Some(slot), "own-block-unconfirmed", why);
     }
 
-    fn own_encoded(&self, on: &OnParent, offer: &Arc<Offer>) -> Result<Arc<EncodedBid>, NoBid> {
-        match &*on.own.borrow() {
-            OwnState::Ready(own) if own.offer.block_hash() == offer.block_hash() => Ok(own.encoded.clone()),
-            // A fuller one came in between: signed anew.
-            _ => {
-                let signed = encode::sign(&offer.bid, self.steering(), self.bid_key.as_ref());
-                encode::encode(&signed).map(Arc::new).map_err(|e| NoBid::NotStored(e.to_string()))
-            }
-        }
-    }
-
-    fn mark_served(&self, hash: B256) -> tokio::task::JoinHandle<()> {
-        let store = self.offers.clone();
-        tokio::task::spawn_blocking(move || store.mark_served(hash))
-    }
-
-    fn book(self: &Arc<Self>, key: SlotKey, header: B256, due: &DueSet, best_refused: U256, taken: U256) {
-        if due.is_empty() {
-            return;
-        }
-        let at = self.now_ms() / 1000;
-        let forgone = self.opening.lock().book((key.slot, key.proposer), header, best_refused, taken, at);
-        self.watchtower.forgone(key.slot, forgone);
-        let core = self.clone();
-        tokio::task::spawn_blocking(move || core.save_opening());
+    fn tell_incomplete(&self, slot: Slot) {
+        self.critical(Some(slot), "due-incomplete", "the served own block lacks some of what is due");
     }
 }
 
+/// Whether an own block keeps anything: one that has none of what is due costs a beacon node that refuses a block
+/// without transactions nothing but time, and makes its local block, which may have them, look like somebody's that
+/// was preferred to ours.
+fn is_of_use(own: &OwnBid, due: Option<&DueSet>) -> bool {
+    own.offer.meta.due > 0 || due.is_some_and(DueSet::is_empty)
+}
+
 /// What is due, once it is known. The caller's deadline ends the wait.
-async fn known(due: &watch::Sender<Option<Arc<DueSet>>>) -> Arc<DueSet> {
+pub(super) async fn known(due: &watch::Sender<Option<Arc<DueSet>>>) -> Arc<DueSet> {
     let mut watching = due.subscribe();
     loop {
         if let Some(set) = watching.borrow_and_update().clone() {
@@ -272,8 +257,8 @@ async fn known(due: &watch::Sender<Option<Arc<DueSet>>>) -> Arc<DueSet> {
     }
 }
 
-/// The own block that can be served, where one is needed. One that lacks some of what is due is taken
-/// only after half of the time until `by`: the complete one may still come.
+/// The own block that can be served, where one is needed. One that lacks some of what is due, or the client's
+/// VALID, is taken only after half of the time until `by`: a better one may still come.
 async fn own_bid(on: &OnParent, due: &DueSet, by: Instant) -> Option<OwnBid> {
     if due.is_empty() {
         return None;
@@ -281,7 +266,7 @@ async fn own_bid(on: &OnParent, due: &DueSet, by: Instant) -> Option<OwnBid> {
     let half = by.saturating_duration_since(Instant::now()) / 2;
     let mut watching = on.own.subscribe();
     let complete = |s: &OwnState| match s {
-        OwnState::Ready(own) => own.offer.meta.due >= due.len() as u64,
+        OwnState::Ready(own) => own.offer.meta.due >= due.len() as u64 && !own.unconfirmed,
         OwnState::NotNeeded => true,
         _ => false,
     };
@@ -296,8 +281,8 @@ async fn own_bid(on: &OnParent, due: &DueSet, by: Instant) -> Option<OwnBid> {
     }
 }
 
-fn with_own(mut candidates: Vec<Candidate>, own: OwnBid) -> Vec<Candidate> {
-    candidates.push(Candidate::Own(own.offer));
+fn with_own(mut candidates: Vec<Candidate>, own: &OwnBid) -> Vec<Candidate> {
+    candidates.push(Candidate::Own(own.offer.clone()));
     candidates
 }
 

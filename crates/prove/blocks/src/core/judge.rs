@@ -19,9 +19,20 @@ const QUEUE: usize = 4_096;
 
 /// Slots after which the state of a block's parent is not to be had from a client that prunes (geth
 /// keeps 128 blocks), twice over.
-const STATE_SLOTS: u64 = 256;
+pub(super) const STATE_SLOTS: u64 = 256;
 
-/// A fate, as it is known now.
+/// How far what is told of a fate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// As long as the chain stays as it is.
+    Provisionally,
+    /// For ever: it is durable in the journal.
+    Finally,
+    /// Not any more: the chain that showed it is gone, and nothing is known instead yet.
+    NoMore,
+}
+
+/// What is told of a fate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FateEvent {
     /// The record.
@@ -32,10 +43,10 @@ pub struct FateEvent {
     pub key: SlotKey,
     /// The transaction.
     pub tx_hash: B256,
-    /// Its fate.
+    /// Its fate; where that holds no more, the one that was told last.
     pub fate: Fate,
-    /// True once it can not change any more; it is durable in the journal then.
-    pub is_final: bool,
+    /// Whether it holds.
+    pub holds: Holds,
 }
 
 /// Fates that are not settled in the journal yet, and who wants to know of them.
@@ -57,9 +68,9 @@ impl FateBook {
     pub fn get(&self, seq: u64) -> Option<Fate> {
         self.known.lock().get(&seq).map(|(_, f)| f.clone())
     }
-    /// Forgets what was said of a record.
-    pub fn forget(&self, seq: u64) {
-        self.known.lock().remove(&seq);
+    /// Forgets what was said of a record, and answers it.
+    fn forget(&self, seq: u64) -> Option<Fate> {
+        self.known.lock().remove(&seq).map(|(_, fate)| fate)
     }
     /// Whether this is news.
     fn put(&self, seq: u64, slot: Slot, fate: &Fate) -> bool {
@@ -99,7 +110,7 @@ impl Core {
                 let found = self.view.read().ancestor_with(head.id.hash, facts.hash);
                 match found {
                     Some(block) => self.tell(record, Fate::Early { block }, false),
-                    None => self.fates.forget(record.seq()),
+                    None => self.withdraw(record),
                 }
             }
         }
@@ -118,7 +129,7 @@ impl Core {
         if !has_block && self.now_ms() < self.end_ms(key.slot) {
             return;
         }
-        match self.judge(key, head.id.hash).await {
+        match self.judge(key, head.id.hash, false).await {
             Ok(fates) => {
                 self.watchtower.fates(key.slot, fates.iter().map(|(_, f)| f.name()));
                 fates.into_iter().for_each(|(record, fate)| self.tell(&record, fate, false));
@@ -130,7 +141,7 @@ impl Core {
     /// Judges by what the final block builds on, and settles. A final fate is told once the journal
     /// has it: whoever books it need never take it back.
     pub(super) async fn settle_slot(self: &Arc<Self>, key: SlotKey, final_block: B256) -> Result<(), BlocksError> {
-        let fates = self.judge(key, final_block).await?;
+        let fates = self.judge(key, final_block, true).await?;
         let settled = self.door.journal().settle_all(fates.iter().map(|(r, f)| (r.seq(), f.clone())).collect()).await;
         settled.map_err(|e| BlocksError::Door { kind: "fate", key, why: e.to_string() })?;
         fates.into_iter().for_each(|(record, fate)| self.tell(&record, fate, true));
@@ -138,7 +149,12 @@ impl Core {
     }
 
     /// The fates of a slot's promises on the branch that ends in `tip`.
-    async fn judge(self: &Arc<Self>, key: SlotKey, tip: B256) -> Result<Vec<(Recorded, Fate)>, BlocksError> {
+    async fn judge(
+        self: &Arc<Self>,
+        key: SlotKey,
+        tip: B256,
+        is_final: bool,
+    ) -> Result<Vec<(Recorded, Fate)>, BlocksError> {
         let duties = self.duties(&key);
         let promises: Vec<Promised> = duties.promises.iter().filter_map(Promised::of).collect();
         if promises.is_empty() {
@@ -146,11 +162,18 @@ impl Core {
         }
         let judged = self.look_at(key, &promises, tip).await?;
         self.watch_for_foreign(key, &judged);
+        let earlier = self.earlier_than(key.slot, &judged.due);
         let one = |(p, record): (&Promised, &Recorded)| {
-            let settled = self.door.journal().fate(p.seq);
-            (record.clone(), settled.unwrap_or_else(|| self.fate_of(p, &judged, &duties, tip)))
+            let fate = match (self.door.journal().fate(p.seq), &judged.block, judged.due.standing(p.seq)) {
+                (Some(settled), ..) => settled,
+                (None, Some(block), Some(Standing::Behind(evidence))) if !block.txs.contains(&p.tx_hash) => {
+                    self.behind(p, evidence, block.id, &earlier, is_final)?
+                }
+                _ => self.fate_of(p, &judged, &duties, tip),
+            };
+            Ok((record.clone(), fate))
         };
-        Ok(promises.iter().zip(&duties.promises).map(one).collect())
+        promises.iter().zip(&duties.promises).map(one).collect()
     }
 
     async fn look_at(&self, key: SlotKey, promises: &[Promised], tip: B256) -> Result<Judged, BlocksError> {
@@ -207,6 +230,10 @@ impl Core {
             _ => {
                 let evidence =
                     Evidence { parent: Some(judged.due.parent), block: Some(block.id), ..Evidence::default() };
+                // The proposer that promised has no block in the slot; who has one promised nothing.
+                if self.is_anothers(&p.key) {
+                    return Fate::Excused { cause: Cause::Missed, evidence };
+                }
                 Fate::Broken { cause: Cause::LeftOut, evidence }
             }
         }
@@ -253,8 +280,19 @@ impl Core {
         if matches!(fate, Fate::Broken { .. }) && news {
             self.critical(Some(key.slot), "promise-broken", format!("promise {seq} of {tx_hash}: {fate:?}"));
         }
-        let event = FateEvent { seq, module: record.module().clone(), key, tx_hash, fate, is_final };
+        let holds = if is_final { Holds::Finally } else { Holds::Provisionally };
+        let event = FateEvent { seq, module: record.module().clone(), key, tx_hash, fate, holds };
         // Nobody listening is no fault.
+        let _ = self.fates.events.send(event);
+    }
+
+    /// Takes back what was told of a promise whose slot is still to come, so that nobody goes on showing or
+    /// booking it until there is another verdict.
+    pub(super) fn withdraw(&self, record: &Recorded) {
+        let Some((promise, facts)) = record.promise() else { return };
+        let Some(fate) = self.fates.forget(record.seq()) else { return };
+        let (seq, module, holds) = (record.seq(), record.module().clone(), Holds::NoMore);
+        let event = FateEvent { seq, module, key: promise.key, tx_hash: facts.hash, fate, holds };
         let _ = self.fates.events.send(event);
     }
 }

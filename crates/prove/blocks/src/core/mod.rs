@@ -3,48 +3,61 @@
 //! - `sealing`: seals, and what is signed right after them
 //! - `delegating`: the delegations that come long before
 //! - `prepare`: the due set and the own blocks, ready before a header is asked for
-//! - `header`, `bids`: the header call, and what relays bid for it
+//! - `header`, `serving`, `bids`, `patience`: the header call, and what relays bid for it
+//! - `again`: a header call for a slot whose block is signed already
 //! - `submit`, `publish`: the blinded block, and its publication
-//! - `follow`, `judge`, `foreign`: what the feed says, fates, and blocks that others built
+//! - `follow`, `judge`, `behind`, `foreign`: what the feed says, fates, and blocks that others built
+//! - `owed`: slots that are ours by the journal, whatever the look-ahead says
 //! - `registrations`, `overview`: who wants blocks, and what an operator sees
 //! - `offers`: what the narrow door may promise, asked before each promise
 //! - `clock`: what happens at which moment
 //! - `reads`: accounts and blocks from the node
 
+mod again;
+mod behind;
 mod bids;
 mod clock;
 mod delegating;
+mod disk;
 mod follow;
 mod foreign;
 mod header;
 mod judge;
+mod kept;
+mod moved;
 mod offers;
 mod overview;
+mod owed;
+mod patience;
 mod prepare;
+mod probing;
 mod publish;
 mod reads;
 mod registrations;
 mod sealing;
+mod serving;
 mod slot;
 mod slots_port;
 mod start;
 mod submit;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub use judge::FateEvent;
+pub use judge::{FateEvent, Holds};
 pub use start::{Blocks, Deps};
 
 use crate::{
+    agreement::Agreement,
     attributes::AttributeBook,
     chain::ChainView,
     config::Config,
     error::BlocksError,
     firsts::Firsts,
     gate::NodeHealth,
+    listening::Listening,
     opening::OpeningBook,
     own_block::BlockBuilder,
-    ports::{Accounts, Beacon, Relay},
+    ports::{Accounts, Beacon, BlockReader, Relay},
     served::{LookAhead, Registry},
     status::{Critical, Watchtower},
     store::OfferStore,
@@ -53,7 +66,9 @@ use alloy_primitives::B256;
 use delegating::Posted;
 use foreign::ForeignBlocks;
 use judge::FateBook;
+use moved::MovedSlots;
 use parking_lot::{Mutex, RwLock};
+use patience::Patience;
 use publish::Publications;
 use slot::SlotWork;
 use slots_port::ServedCache;
@@ -67,12 +82,12 @@ use std::{
     time::Duration,
 };
 
-use tandem_crypto::BidSigner;
+use tandem_crypto::{BidSigner, bls};
 use tandem_journal::{Bound, JournalError, Recorded};
 use tandem_module::Clock;
 use tandem_signer::Door;
-use tandem_state::Rpc;
-use tandem_types::{Body, ChainSpec, Draft, Signed, SignerRef, Slot, SlotKey};
+use tandem_state::{Forks, Rpc};
+use tandem_types::{BlsPublicKey, Body, ChainSpec, Draft, Signed, SignerRef, Slot, SlotKey};
 use tokio_util::sync::CancellationToken;
 
 /// Everything that blocks know and use. No lock in here is held across an await but the one in
@@ -80,39 +95,54 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Core {
     pub config: Config,
     pub chain: ChainSpec,
+    pub forks: Forks,
     pub clock: Arc<dyn Clock>,
     pub door: Door,
     pub bid_key: Arc<dyn BidSigner>,
     pub rpc: Arc<dyn Rpc>,
     pub accounts: Arc<dyn Accounts>,
+    pub reader: Arc<dyn BlockReader>,
     pub beacons: Vec<Arc<dyn Beacon>>,
     pub relays: Vec<Arc<dyn Relay>>,
+    /// The points of their keys.
+    pub relay_points: HashMap<BlsPublicKey, bls::PublicKey>,
+    /// How often they were silent.
+    pub patience: Patience,
     pub builder: BlockBuilder,
     pub dir: PathBuf,
     pub offers: Arc<OfferStore>,
     /// What the journal could not record while it was halted.
     pub firsts: Arc<Firsts>,
     pub view: RwLock<ChainView>,
+    /// Held while the view is filled.
+    pub filling: tokio::sync::Mutex<()>,
+    /// Whether the view was once filled from a node: before that it knows of no missed slot.
+    pub filled: AtomicBool,
     pub attributes: Mutex<AttributeBook>,
+    pub agreement: Mutex<Agreement>,
+    pub listening: Mutex<Listening>,
     pub registry: Mutex<Registry>,
     pub look_ahead: RwLock<LookAhead>,
     pub health: RwLock<NodeHealth>,
     pub slots: Mutex<HashMap<SlotKey, Arc<SlotWork>>>,
     pub opening: Mutex<OpeningBook>,
     pub stopped: RwLock<Option<String>>,
+    /// The process was told to end: nothing more is promised.
+    pub closing: AtomicBool,
     /// Whether the stop is in its file, too.
     pub stop_is_kept: AtomicBool,
+    /// Whether the disk is nearly full.
+    pub disk_low: AtomicBool,
     /// Held while a book is copied and written, so that an older copy never comes after a newer one.
     /// Taken on blocking threads only.
     pub saving: Mutex<()>,
     pub fates: FateBook,
     pub foreign: ForeignBlocks,
+    pub moved: MovedSlots,
     pub publications: Publications,
     pub posted: Posted,
     pub served_cache: ServedCache,
     pub watchtower: Watchtower,
-    /// The slot that ran when this process began to listen.
-    pub started: Slot,
     pub cancel: CancellationToken,
 }
 
@@ -212,9 +242,10 @@ impl Core {
     /// Stops promising. The file is there before the stop is known: whoever finds a stop without its
     /// file takes it that the operator took the file away.
     pub fn stop(&self, reason: &str) -> std::io::Result<()> {
-        let written = crate::store::write_atomic(&self.dir, STOP_FILE, reason.as_bytes());
+        let written = kept::write_stop(&self.dir, reason);
         self.stop_is_kept.store(written.is_ok(), Ordering::SeqCst);
         *self.stopped.write() = Some(reason.to_owned());
+        self.served_cache.forget_open();
         written
     }
 }

@@ -1,11 +1,15 @@
 //! What is offered, as the narrow door asks it right before each new promise.
 
 use super::Core;
-use crate::gate::{self, Closed};
+use crate::{
+    gate::{self, Closed},
+    limits,
+};
 use std::sync::{Arc, Weak};
+use tandem_journal::BlockLimits;
 use tandem_module::Refusal;
 use tandem_signer::Offers;
-use tandem_types::SlotKey;
+use tandem_types::{Slot, SlotKey};
 
 /// Answers from what is known at that moment, and never from a list that was made a while ago. It does not
 /// keep the machine alive: the door outlives it.
@@ -18,7 +22,7 @@ impl Offered {
 }
 
 impl Offers for Offered {
-    fn offered(&self, key: &SlotKey) -> Result<(), Refusal> {
+    fn offered(&self, key: &SlotKey) -> Result<BlockLimits, Refusal> {
         let Some(core) = self.0.upgrade().filter(|core| !core.cancel.is_cancelled()) else {
             return Err(Refusal::new("host-stopping", "the host is stopping; ask again when it is back"));
         };
@@ -28,6 +32,19 @@ impl Offers for Offered {
             true => gate::closed(&core.host_state(), &core.slot_state(key.slot)),
             false => Some(Closed::Stranger),
         };
-        closed.map_or(Ok(()), |closed| Err(closed.refusal()))
+        match closed {
+            Some(closed) => Err(closed.refusal()),
+            None => core.block_limits(key.slot).ok_or_else(|| Closed::NotSynced.refusal()),
+        }
+    }
+}
+
+impl Core {
+    /// What a block of this slot can hold; `None` while no head is known.
+    pub(super) fn block_limits(&self, slot: Slot) -> Option<BlockLimits> {
+        let head = self.view.read().head()?;
+        let slots = slot.get().saturating_sub(head.slot.get());
+        let blobs = self.forks.blob_params(self.chain.clock.timestamp(slot)).max;
+        Some(limits::of_block(head.header.gas_limit, slots, self.config.simulate_gas_cap, blobs))
     }
 }

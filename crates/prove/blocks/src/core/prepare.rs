@@ -14,6 +14,7 @@ use crate::{
 };
 use alloy_primitives::B256;
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,13 +27,6 @@ const RETRY: Duration = Duration::from_millis(20);
 const LONGEST_RETRY_MS: u64 = 200;
 
 impl Core {
-    /// The proposer of these attributes, if it is one of ours.
-    pub fn ours_at(&self, attributes: &Attributes) -> Option<SlotKey> {
-        let duty = self.look_ahead.read().get(attributes.slot)?;
-        (duty.index == attributes.proposer_index && self.is_ours(&duty.pubkey))
-            .then(|| self.key(duty.pubkey, attributes.slot))
-    }
-
     /// Starts preparing what an event asks for, once: where the slot is ours and past its cut-off.
     pub fn prepare(self: &Arc<Self>, attributes: &Arc<Attributes>) {
         let Some(key) = self.ours_at(attributes) else { return };
@@ -72,6 +66,10 @@ impl Core {
             tokio::time::sleep(RETRY).await;
         };
         on.due.send_replace(Some(due.clone()));
+        if self.relays.iter().any(|r| r.constraints()) {
+            let due = due.clone();
+            tokio::task::spawn_blocking(move || due.prepare_roots());
+        }
         if due.is_empty() {
             on.own.send_replace(OwnState::NotNeeded);
             return;
@@ -81,7 +79,7 @@ impl Core {
         let mut wait = RETRY;
         loop {
             match self.build_own(key, on, &due, &mut missing).await {
-                Ok(()) if missing.is_empty() => return,
+                Ok(()) if missing.is_empty() && !on.is_unconfirmed() => return,
                 // What is ready lacks something: all of it is tried again until the slot is over.
                 Ok(()) => {}
                 Err(e) => self.not_built(key, on, &e),
@@ -95,7 +93,12 @@ impl Core {
         let why = e.to_string();
         tracing::warn!(slot = key.slot.get(), error = why, "the own block is not built yet");
         on.own.send_if_modified(|own| {
-            let change = !matches!(own, OwnState::Ready(_));
+            // What is ready without the client's word goes when its word on such a block is no.
+            let invalid = matches!(e, BlocksError::Build(BuildError::Invalid));
+            let change = match own {
+                OwnState::Ready(ready) => ready.unconfirmed && invalid,
+                _ => true,
+            };
             if change {
                 *own = OwnState::Failed(why);
             }
@@ -123,23 +126,35 @@ impl Core {
         missing: &mut Vec<B256>,
     ) -> Result<(), BlocksError> {
         let job = self.job(key, &on.attributes).await?;
-        let txs = self.block_txs(due)?;
+        let (txs, lost) = self.block_txs(key, due, missing)?;
         let by = || Instant::now() + Duration::from_millis(self.config.build_ms);
-        let (built, lacks) = if missing.is_empty() {
+        // Without the client's VALID all is asked again, whatever is missing; and where nothing at all is in, any part
+        // is worth it.
+        let (built, lacks) = if missing.is_empty() || missing.len() >= due.len() || !on.is_confirmed() {
             let outcome = self.builder.promised(&job, &txs, by()).await?;
-            for hash in &outcome.dropped {
+            for hash in outcome.dropped.iter().filter(|hash| !missing.contains(hash)) {
                 self.critical(Some(key.slot), "due-not-executable", format!("the client refuses promised {hash}"));
             }
-            (outcome.built, outcome.dropped)
-        } else {
+            (outcome.built, [lost, outcome.dropped].concat())
+        } else if lost.len() < missing.len() {
             let built = self.builder.exactly(&job, &txs, by()).await?;
-            tracing::info!(slot = key.slot.get(), lacked = missing.len(), "everything that is due is executed now");
-            (built, Vec::new())
+            tracing::info!(
+                slot = key.slot.get(),
+                lacked = missing.len(),
+                lacks = lost.len(),
+                "more of what is due is in"
+            );
+            (built, lost)
+        } else {
+            // What is ready has all that can be had.
+            return Ok(());
         };
+        let (way, silent) = (built.made, built.unconfirmed);
         self.offer_own(key, on, built, due.len().saturating_sub(lacks.len())).await?;
         *missing = lacks;
-        if self.config.fill && missing.is_empty() {
-            match self.builder.fuller(&job, &txs, by()).await {
+        // A client that does not say VALID of this one says it of no other.
+        if self.config.fill && missing.is_empty() && !silent {
+            match self.builder.fuller(&job, &txs, way, by()).await {
                 Ok(fuller) => self.offer_own(key, on, fuller, due.len()).await?,
                 // The promised block stands.
                 Err(e) => tracing::info!(slot = key.slot.get(), error = %e, "no fuller block"),
@@ -160,22 +175,39 @@ impl Core {
         Ok(Job { attributes: attributes.as_ref().clone(), wishes, parent })
     }
 
-    fn block_txs(&self, due: &DueSet) -> Result<Vec<BlockTx>, BlocksError> {
-        let one = |p: due::Promised| {
-            let pooled = match p.sidecar {
-                Some(hash) => {
-                    let kept = self.door.journal().attachment(hash);
-                    Some(kept.map_err(|_| BuildError::Sidecar(hash))?)
-                }
+    /// What is due in the block's order, and what can not be in it since its blobs are lost, with that
+    /// sender's later ones: one lost file costs its own promise and no other. Told once, by `known`.
+    fn block_txs(&self, key: SlotKey, due: &DueSet, known: &[B256]) -> Result<(Vec<BlockTx>, Vec<B256>), BlocksError> {
+        let (mut txs, mut lost, mut without) = (Vec::new(), Vec::new(), HashSet::new());
+        let mut last = None;
+        for p in due::block_order(due) {
+            let pooled = match p.sidecar.map(|hash| (hash, self.door.journal().attachment(hash))) {
                 None => None,
+                Some((_, Ok(bytes))) => Some(bytes),
+                Some((hash, Err(e))) => {
+                    if !known.contains(&p.tx_hash) {
+                        let why = format!("promised {} can not be built: its blob sidecar {hash}: {e}", p.tx_hash);
+                        self.critical(Some(key.slot), "sidecar-lost", why);
+                    }
+                    last = Some(hash);
+                    without.insert(p.sender);
+                    None
+                }
             };
-            Ok(BlockTx::promised(&p, pooled))
-        };
-        due::block_order(due).into_iter().map(one).collect()
+            if without.contains(&p.sender) {
+                lost.push(p.tx_hash);
+            } else {
+                txs.push(BlockTx::promised(&p, pooled));
+            }
+        }
+        match last {
+            Some(hash) if txs.is_empty() => Err(BuildError::Sidecar(hash).into()),
+            _ => Ok((txs, lost)),
+        }
     }
 
     /// Writes the payload, then makes it what a header call gets, unless a better one is there: one that
-    /// has more of what is due, or as much and pays more.
+    /// has more of what is due, or as much with the client's VALID, or all that and pays more.
     async fn offer_own(
         self: &Arc<Self>,
         key: SlotKey,
@@ -184,10 +216,12 @@ impl Core {
         due: usize,
     ) -> Result<(), BlocksError> {
         if let OwnState::Ready(have) = &*on.own.borrow()
-            && (have.offer.meta.due, have.offer.meta.value) >= (due as u64, built.value)
+            && (have.offer.meta.due, !have.unconfirmed, have.offer.meta.value)
+                >= (due as u64, !built.unconfirmed, built.value)
         {
             return Ok(());
         }
+        let unconfirmed = built.unconfirmed;
         let bid = BuilderBid {
             header: built.payload.header(),
             blob_kzg_commitments: built.bundle.commitments.clone(),
@@ -210,8 +244,8 @@ impl Core {
         let signed = encode::sign(&offer.bid, steering, self.bid_key.as_ref());
         let encoded = encode::encode(&signed).map_err(|e| BlocksError::State(e.to_string()))?;
         let (hash, value) = (offer.block_hash(), offer.meta.value);
-        on.own.send_replace(OwnState::Ready(OwnBid { offer, encoded: Arc::new(encoded) }));
-        tracing::info!(slot = key.slot.get(), %hash, %value, due, "own block ready");
+        on.own.send_replace(OwnState::Ready(OwnBid { offer, unconfirmed, encoded: Arc::new(encoded) }));
+        tracing::info!(slot = key.slot.get(), %hash, %value, due, unconfirmed, "own block ready");
         Ok(())
     }
 

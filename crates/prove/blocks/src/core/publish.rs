@@ -38,8 +38,8 @@ pub(crate) struct Publications {
 
 /// What is sent, and to whom.
 pub(super) enum Parcel {
-    /// Block contents for the beacon nodes.
-    Contents(Bytes),
+    /// Block contents for the beacon nodes; and the blinded block for a relay that offered the same block.
+    Contents(Bytes, Option<(Arc<dyn Relay>, Box<SignedBlindedBeaconBlock>)>),
     /// The blinded block for the relay that offered it.
     Blinded(Arc<dyn Relay>, Box<SignedBlindedBeaconBlock>),
 }
@@ -81,20 +81,37 @@ impl Core {
     /// Publishes to every beacon node, each until it took the block; or to the block's relay.
     async fn publish(&self, slot: Slot, root: B256, parcel: Parcel, tell: &watch::Sender<Progress>) {
         match parcel {
-            Parcel::Contents(contents) => {
+            Parcel::Contents(contents, also) => {
                 let nodes = self.beacons.iter().map(|b| self.publish_to(b.as_ref(), root, contents.clone(), tell));
                 let mut all: FuturesUnordered<_> = nodes.collect();
-                while let Some(name) = all.next().await {
-                    tracing::info!(slot = slot.get(), %root, node = name, "published");
-                    self.done(slot, root, tell);
-                }
+                let nodes = async {
+                    while let Some(name) = all.next().await {
+                        tracing::info!(slot = slot.get(), %root, node = name, "published");
+                        self.done(slot, root, tell);
+                    }
+                };
+                let relay = async {
+                    if let Some((relay, block)) = &also {
+                        self.hand_over(slot, root, relay.as_ref(), block, tell).await;
+                    }
+                };
+                futures::join!(nodes, relay);
             }
-            Parcel::Blinded(relay, block) => {
-                self.forward_to(relay.as_ref(), &block, tell).await;
-                tracing::info!(slot = slot.get(), %root, relay = relay.name(), "handed to its relay");
-                self.done(slot, root, tell);
-            }
+            Parcel::Blinded(relay, block) => self.hand_over(slot, root, relay.as_ref(), &block, tell).await,
         }
+    }
+
+    async fn hand_over(
+        &self,
+        slot: Slot,
+        root: B256,
+        relay: &dyn Relay,
+        block: &SignedBlindedBeaconBlock,
+        tell: &watch::Sender<Progress>,
+    ) {
+        self.forward_to(relay, block, tell).await;
+        tracing::info!(slot = slot.get(), %root, relay = relay.name(), "handed to its relay");
+        self.done(slot, root, tell);
     }
 
     fn done(&self, slot: Slot, root: B256, tell: &watch::Sender<Progress>) {

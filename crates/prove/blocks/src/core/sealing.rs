@@ -4,27 +4,37 @@ use super::{
     Core,
     slot::{SealedList, SlotWork},
 };
-use crate::{due::Promised, error::BlocksError, ports::Relay};
-use alloy_primitives::B256;
+use crate::{
+    due::{self, Promised},
+    error::{BlocksError, BuildError},
+    own_block::rpc,
+    ports::Relay,
+};
+use alloy_primitives::{B256, Bytes};
 use futures::{StreamExt, stream};
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tandem_journal::{Recorded, SlotDuties};
-use tandem_state::Call;
 use tandem_types::{
-    Body, Completeness, Place, Seal, SealedItem, Signed, SignerRef, Slot, SlotKey,
+    Body, Completeness, Seal, SealedItem, Signed, SignerRef, Slot, SlotKey,
     body::Constraints,
     fabric::{self, G1},
     tagged,
 };
 
+/// Milliseconds that a seal's sync is waited for. A good disk takes a few; one that stands still must not cost the
+/// block, which is prepared behind this.
+const SEAL_MS: u64 = 500;
 /// Tries to write a seal while promises that were decided before the cut-off still arrive.
 const SEAL_TRIES: usize = 8;
 /// Promised transactions that are sent to the client at once.
 const SENDS_AT_ONCE: usize = 16;
-/// Milliseconds for one of them.
+/// Milliseconds for one try with one of them.
 const SEND_MS: u64 = 2_000;
-/// Milliseconds between two tries to post constraints at a relay.
+/// Milliseconds between two tries to post constraints at a relay, and to send a transaction to the client.
 const POST_AGAIN_MS: u64 = 250;
 
 impl Core {
@@ -46,10 +56,19 @@ impl Core {
         if !self.is_past_cutoff(key.slot) {
             return Err(BlocksError::Door { kind: "seal", key, why: "it is before the cut-off".into() });
         }
-        let list = match self.write_seal(key).await {
-            Ok(record) => self.sealed_list(key, &record)?,
-            Err(e) if self.door.journal().is_halted() => self.unsealed_list(key, &e),
-            Err(e) => return Err(e),
+        let list = match tokio::time::timeout(self.scaled(SEAL_MS), self.write_seal(key)).await {
+            Ok(Ok(record)) => self.sealed_list(key, &record)?,
+            Ok(Err(e)) if self.door.journal().is_halted() => {
+                self.unsealed_list(key, "unsealed-while-halted", &e.to_string())
+            }
+            Ok(Err(e)) => return Err(e),
+            // What a decided seal lists stays so, whenever the disk has it: only what is signed waits for that.
+            Err(_) if self.door.journal().is_closed(&key) => {
+                self.unsealed_list(key, "seal-not-synced", "the disk stands still")
+            }
+            Err(_) => {
+                return Err(BlocksError::Door { kind: "seal", key, why: "it was not decided in time".into() });
+            }
         };
         *sealed = Some(list.clone());
         drop(sealed);
@@ -85,13 +104,15 @@ impl Core {
         seal.items.iter().map(one).collect::<Result<Vec<_>, _>>().map(Arc::new)
     }
 
-    /// The promises of a slot that can not be sealed because the journal is halted: it takes no more, so
-    /// all durable ones are known, in the order that a seal would list them in. They are kept like
-    /// sealed ones. A promise whose sync failed was answered to nobody.
-    fn unsealed_list(&self, key: SlotKey, error: &BlocksError) -> SealedList {
-        let list: Vec<_> = self.duties(&key).promises.iter().filter_map(Promised::of).collect();
+    /// The promises of a slot whose seal is not on the disk: the journal is halted, or the disk stands still. No
+    /// more are taken, so all are known, in the order that a seal lists them in. They are kept like sealed
+    /// ones. So is one whose own sync is not over or failed, which nobody has: the disk may hold it all the same.
+    fn unsealed_list(&self, key: SlotKey, code: &'static str, why: &str) -> SealedList {
+        let mut list: Vec<_> = self.duties(&key).promises.iter().filter_map(Promised::of).collect();
+        let in_doubt = self.door.journal().in_doubt(&key);
+        list.extend(in_doubt.into_iter().map(|(seq, facts, duty)| Promised::owed(seq, &facts, duty)));
         if !list.is_empty() {
-            self.critical(Some(key.slot), "unsealed-while-halted", format!("{} promises: {error}", list.len()));
+            self.critical(Some(key.slot), code, format!("{} promises: {why}", list.len()));
         }
         Arc::new(list)
     }
@@ -112,7 +133,7 @@ impl Core {
                 futures::join!(self.constrain(key, &list), self.complete(key));
             }
         };
-        let all = async { futures::join!(self.publish_promised(&list), signed) };
+        let all = async { futures::join!(self.publish_promised(key.slot, &list), signed) };
         tokio::select! {
             _ = all => {}
             () = self.cancel.cancelled() => {}
@@ -182,9 +203,8 @@ impl Core {
     async fn signed_constraints(&self, key: SlotKey, list: &[Promised]) -> Result<Signed, BlocksError> {
         let bad = |why: &str| BlocksError::Door { kind: "constraints", key, why: why.into() };
         let delegate = self.door.signer().delegate(&key).map_err(|e| bad(&e.to_string()))?;
-        // What must stand at the top goes first; the message itself has no field for it.
-        let mut ordered: Vec<&Promised> = list.iter().collect();
-        ordered.sort_by_key(|p| p.place != Place::Top);
+        // As an own block has them; the message itself has no field for a place.
+        let ordered = due::ordered(list.iter().collect());
         let constraint = |p: &&Promised| (fabric::INCLUSION, fabric::inclusion_payload(key.slot.get(), &p.tx));
         let body = Constraints {
             chain_id: key.chain_id,
@@ -199,38 +219,55 @@ impl Core {
 
     /// The promised transactions go to the operator's own client, so that a local block probably holds
     /// them. From here on they are public, but for those that asked to stay private.
-    async fn publish_promised(&self, list: &[Promised]) {
+    async fn publish_promised(&self, slot: Slot, list: &[Promised]) {
         let public: Vec<Promised> = list.iter().filter(|p| !p.private).cloned().collect();
         let send = |p: Promised| async move {
             let pooled = p.sidecar.map(|h| self.door.journal().attachment(h));
-            let raw = match pooled {
-                Some(Ok(bytes)) => bytes,
-                Some(Err(e)) => return Err(e.to_string()),
-                None => p.tx.clone(),
-            };
-            let call = Call { method: "eth_sendRawTransaction", params: json!([raw]) };
-            let asked = tokio::time::timeout(Duration::from_millis(SEND_MS), self.rpc.batch(vec![call])).await;
-            match asked {
-                Ok(Ok(mut a)) => a.pop().unwrap_or_else(|| Err("an empty batch".into())).map(drop),
-                Ok(Err(e)) => Err(e),
-                Err(_) => Err("no answer in time".into()),
+            match pooled {
+                Some(Ok(bytes)) => self.send(slot, p.tx_hash, &bytes).await,
+                None => self.send(slot, p.tx_hash, &p.tx).await,
+                // The own block tells of it.
+                Some(Err(error)) => {
+                    tracing::warn!(slot = slot.get(), hash = %p.tx_hash, %error, "not sent to the client")
+                }
             }
         };
-        let mut results = stream::iter(public).map(send).buffered(SENDS_AT_ONCE);
-        while let Some(result) = results.next().await {
-            if let Err(why) = result {
+        let all = stream::iter(public).map(send).buffered(SENDS_AT_ONCE).for_each(|()| async {});
+        // After the slot no block can hold them any more.
+        let _ = tokio::time::timeout(self.until(self.end_ms(slot)), all).await;
+    }
+
+    /// Sends until the client answers: it may be down, or be started anew, for a moment only.
+    async fn send(&self, slot: Slot, hash: B256, raw: &Bytes) {
+        let mut told = false;
+        loop {
+            let by = Instant::now() + Duration::from_millis(SEND_MS);
+            let sent: Result<serde_json::Value, BuildError> =
+                rpc::call(self.rpc.as_ref(), "eth_sendRawTransaction", json!([raw]), by).await;
+            let error = match sent {
+                Ok(_) => return,
                 // Known already, mined early, or unlike what was promised: the own block decides.
-                tracing::debug!(why, "a promised transaction was not taken by the client's pool");
+                Err(error) if error.is_execution() => {
+                    return tracing::debug!(slot = slot.get(), %hash, %error, "not taken by the client's pool");
+                }
+                Err(error) => error,
+            };
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(slot = slot.get(), %hash, %error, "a promised transaction did not reach the client; it is sent again");
             }
+            self.watchtower.count("promised_sends_retried", 1);
+            tokio::time::sleep(self.scaled(POST_AGAIN_MS)).await;
         }
     }
 
     /// Seals every slot of ours that is past its cut-off and not over long ago. Done before listeners
     /// open, and by the timer.
     pub async fn seal_overdue(self: &Arc<Self>) {
-        let now = self.now_slot();
+        let (now, floor) = (self.now_slot(), self.door.journal().floor());
         let mut keys: Vec<SlotKey> = self.door.journal().slots();
         keys.extend(self.own_duties_from(now));
+        // What is settled may be known still, and takes no seal any more.
+        keys.retain(|k| k.slot >= floor);
         keys.sort_by_key(|k| k.slot);
         keys.dedup();
         for key in keys.into_iter().filter(|k| self.is_past_cutoff(k.slot)) {

@@ -4,6 +4,7 @@ use crate::{
     attributes::Attributes,
     desk::EncodedBid,
     due::{DueSet, Promised},
+    opening::Claims,
     store::Offer,
 };
 use alloy_primitives::B256;
@@ -28,6 +29,8 @@ pub(crate) struct SlotWork {
 #[derive(Clone, Debug)]
 pub(crate) struct OwnBid {
     pub offer: Arc<Offer>,
+    /// The client was asked whether the block is valid, and did not answer.
+    pub unconfirmed: bool,
     pub encoded: Arc<EncodedBid>,
 }
 
@@ -50,6 +53,8 @@ pub(crate) struct OnParent {
     /// What is due; `None` while it is not known.
     pub due: watch::Sender<Option<Arc<DueSet>>>,
     pub own: watch::Sender<OwnState>,
+    /// What the relays' bids claim, once they are sorted.
+    pub claims: Mutex<Option<Claims>>,
     /// What was served, and is served again.
     pub served: tokio::sync::Mutex<Option<Arc<EncodedBid>>>,
 }
@@ -72,9 +77,21 @@ impl SlotWork {
             attributes: attributes.clone(),
             due: watch::Sender::new(None),
             own: watch::Sender::new(OwnState::Pending),
+            claims: Mutex::default(),
             served: tokio::sync::Mutex::new(None),
         });
         parents.insert(attributes.parent.hash, new.clone());
         (new, true)
+    }
+}
+
+impl OnParent {
+    /// Whether an own block is ready and has the client's VALID, or needs none.
+    pub fn is_confirmed(&self) -> bool {
+        matches!(&*self.own.borrow(), OwnState::Ready(own) if !own.unconfirmed)
+    }
+    /// Whether the own block that is ready has no VALID.
+    pub fn is_unconfirmed(&self) -> bool {
+        matches!(&*self.own.borrow(), OwnState::Ready(own) if own.unconfirmed)
     }
 }

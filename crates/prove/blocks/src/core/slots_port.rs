@@ -5,9 +5,9 @@ use crate::gate::{self, Closed, HostState, SlotState};
 use alloy_primitives::{Address, B256, U256};
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::atomic::Ordering};
 use tandem_journal::{JournalError, Recorded, SlotDuties};
-use tandem_module::{Opening, Pledge, Refusal, Room, ServedSlot, Slots};
+use tandem_module::{Opening, Pledge, Refusal, ServedSlot, Slots};
 use tandem_types::{BlsPublicKey, Body, Fate, Signed, Slot, SlotKey};
 
 /// Milliseconds for which the list of open slots is not made anew: requests come by the thousand a
@@ -21,6 +21,13 @@ pub(crate) struct ServedCache {
     keys: Mutex<HashMap<SlotKey, (BlsPublicKey, Address)>>,
     /// What a slot's first so many promises cover: the list only grows.
     covered: Mutex<HashMap<SlotKey, (usize, U256)>>,
+}
+
+impl ServedCache {
+    /// Has the list made anew at the next look: what an operator orders counts at once.
+    pub(super) fn forget_open(&self) {
+        *self.open.lock() = (0, Vec::new());
+    }
 }
 
 impl Core {
@@ -46,7 +53,27 @@ impl Core {
         let journal_ok = self.door.journal().halted().is_none();
         let forgone_too_much = !self.opening.lock().may_open(&self.config.opening, now_ms / 1000);
         let withheld = self.door.journal().withheld();
-        HostState { now_ms, now, health, missed, stopped, journal_ok, forgone_too_much, withheld }
+        let closing = self.closing.load(Ordering::SeqCst);
+        let deaf = self.listening.lock().is_deaf(now);
+        // A relay that proves what is due builds, too.
+        let unbuildable = self.builder.is_unable() && !self.relays.iter().any(|r| r.constraints());
+        let disk_low = self.disk_low.load(Ordering::SeqCst);
+        let chain_known = self.filled.load(Ordering::SeqCst);
+        HostState {
+            now_ms,
+            now,
+            health,
+            chain_known,
+            missed,
+            stopped,
+            closing,
+            journal_ok,
+            forgone_too_much,
+            withheld,
+            deaf,
+            disk_low,
+            unbuildable,
+        }
     }
 
     /// What holds for one slot.
@@ -63,7 +90,8 @@ impl Core {
             registered: ours.and_then(|d| self.registry.lock().get(&d.pubkey)).map(|r| r.epoch),
             delegated: duties.as_ref().is_some_and(|d| self.is_delegated(d)),
             sealed: duties.as_ref().is_some_and(|d| d.is_sealed()),
-            blind: slot <= self.started.saturating_add(1) && self.attributes.lock().of_slot(slot).is_empty(),
+            blind: !self.listening.lock().hears(slot, self.now_slot())
+                && self.attributes.lock().of_slot(slot).is_empty(),
         }
     }
 
@@ -94,7 +122,7 @@ impl Core {
         let (delegate, committer) = self.slot_keys(&key)?;
         let covered = self.covered(&key);
         let total = self.opening.lock().price(&self.config.opening);
-        let room = clamp(self.door.journal().room(&key), self.buildable_gas(key.slot)?);
+        let room = self.door.journal().room_within(&key, &self.block_limits(key.slot)?);
         Some(ServedSlot {
             key,
             delegate,
@@ -104,15 +132,6 @@ impl Core {
             opening: Opening { total, covered },
             public_at_seal: true,
         })
-    }
-
-    /// Gas that a block of this slot has at least: any proposer may lower the limit by a 1,024th in each
-    /// slot until then. The client may build by simulation, which clamps at a cap of its own.
-    fn buildable_gas(&self, slot: Slot) -> Option<u64> {
-        let head = self.view.read().head()?;
-        let steps = slot.get().saturating_sub(head.slot.get());
-        let least = head.header.gas_limit.saturating_sub((head.header.gas_limit / 1_024).saturating_mul(steps));
-        Some(least.min(self.config.simulate_gas_cap))
     }
 
     async fn signed(&self, record: Option<Recorded>) -> Result<Option<Signed>, Refusal> {
@@ -127,36 +146,38 @@ impl Core {
     }
 }
 
-/// A room that is no larger than what a block can hold: what is promised beyond it could not be built.
-fn clamp(room: Room, most: u64) -> Room {
-    let promised = room.gas_total.saturating_sub(room.gas);
-    let gas_total = room.gas_total.min(most);
-    let gas = gas_total.saturating_sub(promised);
-    Room { gas, gas_total, unsecured_gas: room.unsecured_gas.min(gas), ..room }
-}
-
 /// A promise was decided and its sync failed: nobody knows whether it stands before a restart.
 fn halted(error: &JournalError) -> Refusal {
     Refusal::new("halted", error.to_string())
 }
 
-#[async_trait]
-impl Slots for Blocks {
-    fn open(&self) -> Vec<ServedSlot> {
+impl Blocks {
+    /// Looks at the open slots, soonest first; those that have just closed may still be among them.
+    fn among_open<T>(&self, look: impl FnOnce(&[ServedSlot], u64) -> T) -> T {
         let core = &self.core;
         let now_ms = core.now_ms();
         let mut cached = core.served_cache.open.lock();
-        if cached.0.saturating_add(FRESH_MS) > now_ms && cached.0 <= now_ms {
-            return cached.1.iter().filter(|s| s.cutoff_ms > now_ms).copied().collect();
+        if cached.0.saturating_add(FRESH_MS) <= now_ms || cached.0 > now_ms {
+            let host = core.host_state();
+            if gate::host_closed(&host).is_some() {
+                return look(&[], now_ms);
+            }
+            let keys = core.own_duties_from(host.now);
+            let open = keys.into_iter().filter(|k| gate::closed(&host, &core.slot_state(k.slot)).is_none());
+            *cached = (now_ms, open.filter_map(|k| core.served(k)).collect());
         }
-        let host = core.host_state();
-        if gate::host_closed(&host).is_some() {
-            return Vec::new();
-        }
-        let keys = core.own_duties_from(host.now);
-        let open = keys.into_iter().filter(|k| gate::closed(&host, &core.slot_state(k.slot)).is_none());
-        *cached = (now_ms, open.filter_map(|k| core.served(k)).collect());
-        cached.1.clone()
+        look(&cached.1, now_ms)
+    }
+}
+
+#[async_trait]
+impl Slots for Blocks {
+    fn open(&self) -> Vec<ServedSlot> {
+        self.among_open(|all, now_ms| all.iter().filter(|s| s.cutoff_ms > now_ms).copied().collect())
+    }
+
+    fn open_slot(&self, slot: Slot) -> Option<ServedSlot> {
+        self.among_open(|all, now_ms| all.iter().find(|s| s.key.slot == slot && s.cutoff_ms > now_ms).copied())
     }
 
     fn why_closed(&self, slot: Option<Slot>) -> Refusal {
@@ -166,7 +187,10 @@ impl Slots for Blocks {
             return Refusal::new("expired", "this lies below the journal's floor: the slot is final");
         }
         let host = core.host_state();
-        let next = core.own_duties_from(host.now.saturating_add(1)).first().map(|k| k.slot);
+        // The next one that is served now, or will be once its proposer has registered.
+        let after = slot.map_or(host.now, |s| s.max(host.now)).saturating_add(1);
+        let next =
+            core.own_duties_from(after).iter().map(|k| k.slot).find(|s| gate::may_open(&host, &core.slot_state(*s)));
         let closed = match slot {
             Some(slot) => gate::closed(&host, &core.slot_state(slot)),
             None => gate::host_closed(&host).or(Some(Closed::Stranger)),
@@ -196,31 +220,18 @@ impl Slots for Blocks {
     }
 
     async fn delegation(&self, key: &SlotKey) -> Result<Option<Signed>, Refusal> {
-        let record = self.core.duties(key).delegation.clone();
+        // A module names the slot: one that nobody heard of is not remembered for it.
+        let record = self.core.door.journal().known(key).and_then(|known| known.delegation.clone());
         self.core.sign_again(record).await
     }
 
     async fn completeness(&self, key: &SlotKey) -> Result<Option<Signed>, Refusal> {
-        let record = self.core.duties(key).completeness.clone();
+        let record = self.core.door.journal().known(key).and_then(|known| known.completeness.clone());
         self.core.sign_again(record).await
     }
 
     fn fate(&self, seq: u64) -> Option<(Fate, bool)> {
         let settled = self.core.door.journal().fate(seq).map(|f| (f, true));
         settled.or_else(|| self.core.fates.get(seq).map(|f| (f, false)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_room_ends_where_the_block_does_and_what_is_promised_counts_against_it() {
-        let room = Room { gas: 25, gas_total: 30, unsecured_gas: 15, blobs: 6, bytes: 7, count: 8, ..Room::default() };
-        assert_eq!(clamp(room, 40), room);
-        assert_eq!(clamp(room, 20), Room { gas: 15, gas_total: 20, ..room });
-        assert_eq!(clamp(room, 8), Room { gas: 3, gas_total: 8, unsecured_gas: 3, ..room });
-        assert_eq!(clamp(room, 4), Room { gas: 0, gas_total: 4, unsecured_gas: 0, ..room });
     }
 }

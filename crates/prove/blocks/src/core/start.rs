@@ -1,16 +1,19 @@
 //! Starting, and the handle that others hold.
 
-use super::{Core, STOP_FILE, foreign::ForeignBlocks, judge::FateEvent, offers::Offered};
+use super::{
+    Core, STOP_FILE, foreign::ForeignBlocks, judge::FateEvent, kept, moved::MovedSlots, offers::Offered,
+    patience::Patience,
+};
 use crate::{
-    attributes::{AttributeBook, Attributes},
+    attributes::{AttributeBook, Attributes, Payee},
     chain::{ChainBlock, ChainView},
     config::Config,
     desk::{Complaint, DeskStatus, HeaderAnswer, ProposerDesk, SubmitAnswer, SubmitVersion},
     error::BlocksError,
     firsts::Firsts,
-    opening::OpeningBook,
+    listening::Listening,
     own_block::{BlockBuilder, Validator},
-    ports::{Accounts, Beacon, Relay},
+    ports::{Accounts, Beacon, BlockReader, Relay},
     served::{LookAhead, Registry},
     status::Status,
     store::{OfferStore, remove_half_written, write_atomic},
@@ -19,15 +22,19 @@ use alloy_primitives::B256;
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use std::{
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 use tandem_beacon::{SignedBlindedBeaconBlock, SignedValidatorRegistration};
-use tandem_crypto::BidSigner;
+use tandem_crypto::{BidSigner, bls};
 use tandem_module::Clock;
 use tandem_signer::Door;
-use tandem_state::Rpc;
+use tandem_state::{Forks, Rpc};
 use tandem_types::{BlockId, BlsPublicKey, ChainSpec, Slot};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +43,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Deps {
     /// The chain.
     pub chain: ChainSpec,
+    /// When which fork's rules hold.
+    pub forks: Forks,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// The narrow door with the house's own grant.
@@ -48,6 +57,8 @@ pub struct Deps {
     pub validator: Option<Arc<dyn Validator>>,
     /// Accounts after a block.
     pub accounts: Arc<dyn Accounts>,
+    /// Blocks, checked.
+    pub reader: Arc<dyn BlockReader>,
     /// Beacon nodes; the first is asked first.
     pub beacons: Vec<Arc<dyn Beacon>>,
     /// Relays, as configured.
@@ -62,7 +73,10 @@ pub struct Blocks {
     pub(crate) core: Arc<Core>,
 }
 
-const OPENING_FILE: &str = "opening.json";
+/// Milliseconds that the start waits for the chain and the duties: a call of the beacon node may be under way for
+/// a slot that was promised before.
+const AT_ONCE_MS: u64 = 1_000;
+pub(super) const OPENING_FILE: &str = "opening.json";
 const ATTRIBUTES_FILE: &str = "attributes.json";
 
 impl Blocks {
@@ -76,21 +90,68 @@ impl Blocks {
         config.validate()?;
         let core = Arc::new(Core::open(deps, config)?);
         core.door.set_offers(Offered::of(&core));
-        let (filled, ()) = futures::join!(core.fill_view(), core.refresh());
-        if let Err(e) = filled {
-            tracing::warn!(error = %e, "the recent chain is not known yet");
-        }
+        core.look_at_disk();
+        // A block that is signed and not published: its slot runs, and no node is needed to go on with it.
         core.seal_overdue().await;
         core.adopt_firsts().await;
         core.resume_publications().await;
+        let at_once = core.scaled(AT_ONCE_MS);
+        let (filled, asked, ()) = futures::join!(
+            tokio::time::timeout(at_once, core.fill_view()),
+            tokio::time::timeout(at_once, core.refresh()),
+            core.builder.probe(Instant::now() + at_once, None),
+        );
+        if let Ok(Err(e)) = &filled {
+            tracing::warn!(error = %e, "the recent chain is not known yet");
+        }
         core.supervise("timer", Core::run_timer);
         // Nobody waits for these at the listeners.
-        core.supervise("catching-up", |core| async move {
+        let (filled, asked) = (filled.is_ok(), asked.is_ok());
+        core.supervise("catching-up", move |core| async move {
+            futures::join!(
+                async {
+                    if !filled {
+                        core.fill_again().await;
+                    }
+                },
+                async {
+                    if !asked {
+                        core.refresh().await;
+                    }
+                }
+            );
             core.complete_sealed().await;
             core.judge_all().await;
             core.delegate_all().await;
         });
         Ok(Self { core })
+    }
+
+    /// Promises nothing more, since the process is to end; what is promised goes on being kept.
+    pub fn promise_no_more(&self) {
+        self.core.closing.store(true, Ordering::SeqCst);
+        self.core.served_cache.forget_open();
+    }
+
+    /// Slots that have promises and no block yet, though there is still time for one, soonest first; and how
+    /// many promises. Without any: the slot that runs or comes next, if a header of ours was served for it or its
+    /// block is signed. Only here can that block be handed in, and from here alone it is published.
+    pub fn to_be_kept(&self) -> Vec<(Slot, usize)> {
+        let (core, now) = (&self.core, self.core.now_ms());
+        let (head, journal) = (core.view.read().head(), core.door.journal());
+        let has_block =
+            |slot| head.as_ref().is_some_and(|h| matches!(core.view.read().on_branch(h.id.hash, slot), Ok(Some(_))));
+        let is_signed = |slot| journal.slots().iter().any(|k| k.slot == slot && core.duties(k).seen_block.is_some());
+        let running = core.now_slot();
+        let asked = [running, running.saturating_add(1)].into_iter();
+        let asked = asked.filter(|slot| core.offers.was_served(*slot) || is_signed(*slot)).map(|slot| (slot, 0));
+        let promised = journal.unsettled().into_iter().map(|k| (k.slot, core.duties(&k).promises.len()));
+        let mut open = BTreeMap::new();
+        let is_open = |slot| core.end_ms(slot) > now && !has_block(slot);
+        for (slot, promises) in promised.chain(asked).filter(|(slot, _)| is_open(*slot)) {
+            *open.entry(slot).or_default() += promises;
+        }
+        open.into_iter().collect()
     }
 
     /// Stops all tasks. What is recorded and stored is taken up at the next start.
@@ -107,11 +168,35 @@ impl Blocks {
         self.core.supervise(name, move |core| make(Self { core }));
     }
 
-    /// Attributes of a coming payload, from any of the beacon nodes.
+    /// Attributes of a coming payload, from the first beacon node.
     pub fn on_attributes(&self, event: Attributes) {
+        self.on_attributes_of(0, event);
+    }
+
+    /// The stream of a beacon node's attributes was lost.
+    pub fn on_attributes_lost(&self, node: usize) {
+        self.core.agreement.lock().lost(node);
+        self.core.listening.lock().lost(node);
+        self.core.served_cache.forget_open();
+    }
+
+    /// The stream of a beacon node's attributes was opened.
+    pub fn on_attributes_opened(&self, node: usize) {
+        self.core.listening.lock().opened(node, self.core.now_slot());
+    }
+
+    /// Attributes of a coming payload, from one of the beacon nodes.
+    pub fn on_attributes_of(&self, node: usize, event: Attributes) {
         let core = &self.core;
-        let Some(entry) = core.attributes.lock().insert(event, &core.chain.clock) else { return };
-        if core.ours_at(&entry).is_some() {
+        if event.timestamp == core.chain.clock.timestamp(event.slot) {
+            core.agreement.lock().told(node, &event);
+            core.listening.lock().told(node, event.slot);
+        }
+        let ours = core.ours_at(&event);
+        let registered = ours.is_some_and(|k| core.registry.lock().get(&k.proposer).is_some());
+        let payee = if registered { Payee::Registered } else { Payee::Suggested };
+        let Some(entry) = core.attributes.lock().insert(event, &core.chain.clock, payee) else { return };
+        if ours.is_some() {
             // A restart inside the slot must know them: the event does not come again.
             let keeper = core.clone();
             tokio::task::spawn_blocking(move || keeper.save_attributes());
@@ -162,6 +247,7 @@ impl Blocks {
             }
             _ => {
                 *self.core.stopped.write() = None;
+                self.core.served_cache.forget_open();
                 Ok(())
             }
         }
@@ -173,54 +259,72 @@ impl Blocks {
     }
 }
 
+/// The points that relays' keys stand for. One that stands for none signs no bid that is taken.
+fn points(relays: &[Arc<dyn Relay>]) -> HashMap<BlsPublicKey, bls::PublicKey> {
+    relays.iter().filter_map(|r| Some((r.key(), bls::PublicKey::new(&r.key()).ok()?))).collect()
+}
+
 impl Core {
     fn open(deps: Deps, config: Config) -> Result<Self, BlocksError> {
         let dir = deps.dir;
+        let moved = MovedSlots::load(&dir);
         let offers = Arc::new(OfferStore::open(&dir.join("offers"))?);
         remove_half_written(&dir);
         let read = |name: &str| std::fs::read(dir.join(name)).ok();
-        let opening: OpeningBook =
-            read(OPENING_FILE).and_then(|raw| serde_json::from_slice(&raw).ok()).unwrap_or_default();
+        let (opening, unread) = kept::opening_book(&dir);
         let mut attributes = AttributeBook::default();
         let kept: Vec<Attributes> =
             read(ATTRIBUTES_FILE).and_then(|raw| serde_json::from_slice(&raw).ok()).unwrap_or_default();
         for event in kept {
-            attributes.insert(event, &deps.chain.clock);
+            attributes.insert(event, &deps.chain.clock, Payee::Suggested);
         }
         let foreign = ForeignBlocks::load(&dir);
         let started_ms = deps.clock.now_ms();
-        let stopped = read(STOP_FILE).map(|raw| String::from_utf8_lossy(&raw).into_owned());
+        let kept = kept::stop(&dir);
+        // In its file, too: the next header writes a book that can be read, and the operator has not looked yet.
+        let in_file = kept.is_some() || unread.as_ref().is_some_and(|why| kept::write_stop(&dir, why).is_ok());
+        let (stop_is_kept, stopped) = (AtomicBool::new(in_file), kept.or(unread));
         Ok(Self {
             builder: BlockBuilder::new(deps.rpc.clone(), deps.validator, config.simulate_gas_cap),
             config,
             chain: deps.chain,
+            forks: deps.forks,
             clock: deps.clock,
             door: deps.door,
             bid_key: deps.bid_key,
             rpc: deps.rpc,
             accounts: deps.accounts,
+            reader: deps.reader,
             beacons: deps.beacons,
+            relay_points: points(&deps.relays),
+            patience: Patience::new(&deps.relays),
             relays: deps.relays,
             registry: Mutex::new(Registry::load(&dir)),
-            firsts: Arc::new(Firsts::new(&dir.join("offers"))),
+            firsts: Arc::new(Firsts::open(&dir.join("offers"))?),
             dir,
             posted: Default::default(),
             offers,
+            filling: tokio::sync::Mutex::new(()),
+            filled: AtomicBool::new(false),
+            disk_low: AtomicBool::new(false),
             view: RwLock::new(ChainView::default()),
             attributes: Mutex::new(attributes),
+            agreement: Mutex::default(),
+            listening: Mutex::new(Listening::since(deps.chain.clock.slot_at(started_ms))),
             look_ahead: RwLock::new(LookAhead::default()),
             health: RwLock::default(),
             slots: Mutex::default(),
             opening: Mutex::new(opening),
-            stop_is_kept: AtomicBool::new(stopped.is_some()),
+            closing: AtomicBool::new(false),
+            stop_is_kept,
             stopped: RwLock::new(stopped),
             fates: Default::default(),
             foreign,
+            moved,
             publications: Default::default(),
             served_cache: Default::default(),
             saving: Mutex::default(),
             watchtower: Default::default(),
-            started: deps.chain.clock.slot_at(started_ms),
             cancel: CancellationToken::new(),
         })
     }
@@ -252,10 +356,15 @@ impl Core {
 impl ProposerDesk for Blocks {
     async fn status(&self) -> DeskStatus {
         let core = &self.core;
-        if let Some(why) = core.door.journal().halted() {
+        // What is promised is kept all the same, and a node that takes this for a fault would not ask for it.
+        let owes = || core.door.journal().unsettled().iter().any(|k| k.slot >= core.now_slot());
+        if let Some(why) = core.door.journal().halted()
+            && !owes()
+        {
             return DeskStatus::NotReady(format!("the journal is halted: {why}"));
         }
-        if !core.look_ahead.read().has(core.now_slot().epoch()) {
+        let known = core.look_ahead.read().has(core.now_slot().epoch());
+        if !known && !owes() {
             return DeskStatus::NotReady("the beacon node did not say who proposes in this epoch".into());
         }
         DeskStatus::Ready
@@ -267,6 +376,10 @@ impl ProposerDesk for Blocks {
 
     async fn header(&self, slot: Slot, parent_hash: B256, pubkey: BlsPublicKey, deadline: Instant) -> HeaderAnswer {
         self.core.header(slot, parent_hash, pubkey, deadline).await
+    }
+
+    fn header_left(&self, block_hash: B256, left: bool) {
+        self.core.header_left(block_hash, left);
     }
 
     async fn submit(&self, block: SignedBlindedBeaconBlock, version: SubmitVersion) -> SubmitAnswer {

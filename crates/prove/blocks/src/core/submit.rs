@@ -21,6 +21,14 @@ use tandem_beacon::{ForkName, SignedBlindedBeaconBlock, UnblindedPayload, Versio
 use tandem_crypto::{bls, domains::SigningFork};
 use tandem_types::{Body, SeenBlock, SignerRef, SlotKey};
 
+/// Milliseconds that a disk is waited for: the slot runs, and its signed block is worth nothing after it.
+const DISK_MS: u64 = 500;
+
+/// What is said of a disk that is waited for no longer.
+fn late() -> BlocksError {
+    BlocksError::State("the disk stands still".into())
+}
+
 impl Core {
     /// Takes a blinded block.
     pub async fn submit(self: &Arc<Self>, block: SignedBlindedBeaconBlock, version: SubmitVersion) -> SubmitAnswer {
@@ -94,12 +102,17 @@ impl Core {
         Ok((offer, root))
     }
 
-    /// Writes the block, then binds its root: the first one for its proposer and slot. While the journal
+    /// Writes the block where it can, then binds its root: the first one for its proposer and slot. While the journal
     /// is halted the root is kept beside it, once for ever all the same.
     async fn remember(&self, offer: &Offer, root: B256, block: &SignedBlindedBeaconBlock) -> Result<(), Complaint> {
         let (store, kept) = (self.offers.clone(), block.clone());
         let failed = |e: BlocksError| Complaint::failed(e.to_string());
-        Self::blocking(move || store.put_blinded(root, &kept)).await.map_err(failed)?;
+        let kept = tokio::time::timeout(self.scaled(DISK_MS), Self::blocking(move || store.put_blinded(root, &kept)));
+        if let Err(e) = kept.await.map_err(|_| late()).flatten() {
+            // As on a full disk. It is wanted only by a restart within the slot; the slot itself wants the block.
+            let why = format!("block {root} is published, and would not be after a restart now: {e}");
+            self.critical(Some(offer.meta.slot), "blinded-not-kept", why);
+        }
         let key = self.key(offer.meta.proposer, offer.meta.slot);
         let first = First { root, block_hash: offer.block_hash() };
         let _turn = self.firsts.turn.lock().await;
@@ -108,20 +121,38 @@ impl Core {
             return Err(self.equivocation(key, root));
         }
         let seen = Body::SeenBlock(SeenBlock { key, block_root: root, block_hash: first.block_hash });
-        match self.record(key, SignerRef::Nobody, seen).await {
-            Ok(_) => return Ok(()),
-            Err(BlocksError::Conflict { .. }) => return Err(self.equivocation(key, root)),
-            Err(_) if self.door.journal().is_halted() => {}
-            Err(e) => return Err(failed(e)),
+        match tokio::time::timeout(self.scaled(DISK_MS), self.record(key, SignerRef::Nobody, seen)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(BlocksError::Conflict { .. })) => return Err(self.equivocation(key, root)),
+            Ok(Err(_)) if self.door.journal().is_halted() => {}
+            Ok(Err(e)) => return Err(failed(e)),
+            // It is decided, and in line for a disk that stands still.
+            Err(_) if known.is_none() => return self.hold_first(key, first, late()),
+            Err(_) => return Ok(()),
         }
         if known.is_none() {
             let store = self.firsts.clone();
-            let kept = Self::blocking(move || store.keep(&key, first)).await.map_err(failed)?;
+            let (kept, code, why) = match Self::blocking(move || store.keep(&key, first)).await {
+                Ok(kept) => (kept, "kept-while-halted", format!("block {root} is recorded beside the journal")),
+                Err(e @ BlocksError::Io { .. }) => return self.hold_first(key, first, e),
+                Err(e) => return Err(failed(e)),
+            };
             if kept.root != root {
                 return Err(self.equivocation(key, root));
             }
-            self.critical(Some(key.slot), "kept-while-halted", format!("block {root} is recorded beside the journal"));
+            self.critical(Some(key.slot), code, why);
         }
+        Ok(())
+    }
+
+    /// Holds a slot's first root in memory, as on a disk that takes nothing or stands still. The block is signed, and
+    /// its slot would be missed; a second one is refused as long as this process runs.
+    fn hold_first(&self, key: SlotKey, first: First, why: BlocksError) -> Result<(), Complaint> {
+        if self.firsts.hold(&key, first).root != first.root {
+            return Err(self.equivocation(key, first.root));
+        }
+        let why = format!("block {} is published, and a restart now may not know of it: {why}", first.root);
+        self.critical(Some(key.slot), "first-not-kept", why);
         Ok(())
     }
 
@@ -176,10 +207,12 @@ impl Core {
             return Ok(Parcel::Blinded(relay, Box::new(block)));
         }
         let payload = self.own_payload(offer).await?;
+        let also = self.offers.also_of(offer.block_hash()).and_then(|name| self.relay(&name));
+        let also = also.map(|relay| (relay, Box::new(block.clone())));
         let contents = block
             .unblind_contents(payload.execution_payload, payload.blobs_bundle)
             .map_err(|e| Complaint::failed(e.to_string()))?;
-        Ok(Parcel::Contents(tandem_beacon::encode(&contents).into()))
+        Ok(Parcel::Contents(tandem_beacon::encode(&contents).into(), also))
     }
 
     async fn own_payload(&self, offer: &Offer) -> Result<UnblindedPayload, Complaint> {

@@ -4,24 +4,26 @@
 //! client that at the same time builds the block without it. Everything else (a broken connection, a
 //! head that is not there yet, a limit of the node's) fails the build as a whole, and is tried again.
 
-use super::{BlockTx, Built, Job, Left, Made, PoolTx, Taken, Validator, client, order, rpc::call, simulate};
-use crate::error::BuildError;
-use alloy_primitives::{Address, B256};
-use alloy_rpc_types_eth::Transaction as RpcTransaction;
-use serde_json::{Value, json};
+#[cfg(test)]
+mod tests;
+
+use super::{
+    BlockTx, Built, Job, Left, Made, PoolTx, Taken, Validator, client, order, pool::PoolContent, rpc::call, simulate,
+    simulated_gas,
+};
+use crate::{error::BuildError, limits::MAX_BLOCK_RLP};
+use alloy_primitives::B256;
+use serde_json::json;
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
 use tandem_state::Rpc;
 
-/// Most bytes of a block's RLP (EIP-7934: 10 MiB less 2 MiB), less what header and withdrawals take.
-const MAX_BLOCK_RLP: u64 = (8 << 20) - (16 << 10);
-/// Most pool transactions that are looked at: more than any block holds.
+/// Most pool transactions that are looked at, the best ones: more than any block holds.
 const MAX_POOL: usize = 5_000;
 /// Bad pool transactions that are looked for in one build; each costs a few more builds. Bad promised
 /// ones are looked for as long as there is time.
@@ -32,8 +34,13 @@ pub struct BlockBuilder {
     rpc: Arc<dyn Rpc>,
     validator: Option<Arc<dyn Validator>>,
     gas_cap: u64,
-    /// The client said that it does not have `testing_buildBlockV1`.
-    no_testing: AtomicBool,
+    /// The epoch in which the client said that it does not have `testing_buildBlockV1`, plus one. It is asked
+    /// again in the next: it may have been started anew with its namespace.
+    no_testing: AtomicU64,
+    /// Known to have no way to build at all.
+    unable: AtomicBool,
+    /// Whether a block was tried, where that tells anything.
+    tried: AtomicBool,
 }
 
 /// A built block, and what had to be left out for it.
@@ -80,7 +87,54 @@ impl BlockBuilder {
     /// A builder over the operator's client. `gas_cap` is its `--rpc.gascap`. Without a `validator` no
     /// simulated block is handed out.
     pub fn new(rpc: Arc<dyn Rpc>, validator: Option<Arc<dyn Validator>>, gas_cap: u64) -> Self {
-        Self { rpc, validator, gas_cap, no_testing: AtomicBool::new(false) }
+        Self {
+            rpc,
+            validator,
+            gas_cap,
+            no_testing: AtomicU64::new(0),
+            unable: AtomicBool::new(false),
+            tried: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks whether there is a way to build: the client's own, and with an engine endpoint a simulation, too. A
+    /// client that is silent changes nothing of what is known. Where the client's own is the only one, `trial`
+    /// is built: its gas limit is the client's, and must be the one that is registered.
+    pub async fn probe(&self, by: Instant, trial: Option<&Job>) {
+        let has = |method| client::has_method(self.rpc.as_ref(), method, by);
+        let simulates = async {
+            match self.validator {
+                Some(_) => has(simulate::METHOD).await,
+                None => Some(false),
+            }
+        };
+        let able = match futures::join!(has(client::METHOD), simulates) {
+            (_, Some(true)) => true,
+            (Some(true), Some(false)) => match trial {
+                None => return self.unable.store(false, Ordering::Relaxed),
+                Some(job) => match client::build(self.rpc.as_ref(), job, &[], by).await {
+                    Ok(_) => true,
+                    Err(BuildError::Differs { field: "gas_limit" }) => false,
+                    // As while its head is another: tried again.
+                    Err(_) => return,
+                },
+            },
+            (Some(false), Some(false)) => false,
+            (Some(true), None) => return self.unable.store(false, Ordering::Relaxed),
+            _ => return,
+        };
+        self.tried.store(true, Ordering::Relaxed);
+        self.unable.store(!able, Ordering::Relaxed);
+    }
+
+    /// Whether the last probe went to the end.
+    pub fn was_tried(&self) -> bool {
+        self.tried.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last probe found no way to build.
+    pub fn is_unable(&self) -> bool {
+        self.unable.load(Ordering::Relaxed)
     }
 
     /// The block of the promised transactions alone. One that can not be executed, against all that
@@ -102,12 +156,13 @@ impl BlockBuilder {
         self.build(job, txs, by).await.map_err(Failed::told)
     }
 
-    /// The promised transactions and then the pool's best; bad pool transactions are dropped.
+    /// The promised transactions and then the pool's best; bad pool transactions are dropped. `way` is how the
+    /// promised block was built: what is filled up must be within the limits of the same way. It is worth
+    /// nothing without the client's VALID, where that can be asked for.
     ///
     /// # Errors
     /// The last [`BuildError`]; the promised block stands then.
-    pub async fn fuller(&self, job: &Job, due: &[BlockTx], by: Instant) -> Result<Built, BuildError> {
-        let pool = self.pool(by).await?;
+    pub async fn fuller(&self, job: &Job, due: &[BlockTx], way: Made, by: Instant) -> Result<Built, BuildError> {
         let base_fee = job.base_fee();
         let mut taken = Taken::default();
         for tx in due {
@@ -115,16 +170,24 @@ impl BlockBuilder {
             taken.next_nonce.insert(tx.sender, tx.nonce.saturating_add(1));
             taken.closed.extend(&tx.authorities);
         }
-        let used = |f: fn(&BlockTx) -> u64| due.iter().map(f).fold(0, u64::saturating_add);
-        let simulated = self.no_testing.load(Ordering::Relaxed);
-        let most = if simulated { job.gas_limit().min(self.gas_cap) } else { job.gas_limit() };
-        let left = Left {
-            gas: most.saturating_sub(used(|t| t.gas_limit)),
-            bytes: MAX_BLOCK_RLP.saturating_sub(used(|t| t.canonical.len() as u64)),
+        let content: PoolContent = call(self.rpc.as_ref(), "txpool_content", json!([]), by).await?;
+        let pool = content.best(base_fee, &taken.next_nonce, MAX_POOL);
+        let simulated = job.gas_limit().min(simulated_gas(self.gas_cap));
+        let first = if way == Made::Client { job.gas_limit() } else { simulated };
+        let fill = |most| filled(&pool, &taken, due, most, base_fee);
+        let built = match self.longest(job, fill(first), due.len(), MAX_DROPS, by).await {
+            Ok((built, _)) => built,
+            // The head moved on meanwhile: what the client can build no more is simulated, and that holds less.
+            Err(error) if first > simulated => {
+                tracing::debug!(%error, "filled again, up to what can be simulated");
+                self.longest(job, fill(simulated), due.len(), MAX_DROPS, by).await?.0
+            }
+            Err(error) => return Err(error),
         };
-        let chosen = order::fill(&pool, &taken, left, base_fee);
-        let list = due.iter().cloned().chain(chosen.iter().map(BlockTx::pool)).collect();
-        Ok(self.longest(job, list, due.len(), MAX_DROPS, by).await?.0)
+        if built.unconfirmed {
+            return Err(BuildError::Unconfirmed("the engine endpoint is silent".into()));
+        }
+        Ok(built)
     }
 
     /// Builds the list, leaving out what the client refuses. The first `keep` transactions stay.
@@ -142,10 +205,15 @@ impl BlockBuilder {
                 Ok(built) => return Ok((built, list.iter().map(|t| t.hash).collect())),
                 Err(failed) => failed,
             };
-            let bad = if dropped < drops { self.first_bad(job, &list, keep, &failed, by).await } else { None };
+            let bad = self.first_bad(job, &list, keep, &failed, by).await;
             let Some((bad, sender)) = bad.and_then(|at| Some((at, list.get(at)?.sender))) else {
                 return Err(failed.told());
             };
+            if dropped >= drops {
+                // Too many to look for: the block ends before this one, and is built from what is good.
+                list.truncate(bad);
+                continue;
+            }
             tracing::debug!(error = %failed.told(), txs = list.len(), at = bad, "a transaction is not executed");
             dropped += 1;
             let mut at = 0;
@@ -197,12 +265,13 @@ impl BlockBuilder {
     /// One build: by the client where it can, else from a simulation.
     async fn executed(&self, job: &Job, txs: &[BlockTx], by: Instant) -> Result<Built, Failed> {
         let mut failed = Failed::default();
-        if !self.no_testing.load(Ordering::Relaxed) {
+        let epoch = job.attributes.slot.epoch().get().saturating_add(1);
+        if self.no_testing.load(Ordering::Relaxed) != epoch {
             match client::build(self.rpc.as_ref(), job, txs, by).await {
                 Ok(built) => return Ok(built),
                 Err(e) => {
                     if e.is_missing() {
-                        self.no_testing.store(true, Ordering::Relaxed);
+                        self.no_testing.store(epoch, Ordering::Relaxed);
                     }
                     use BuildError::{Deadline, Sidecar, Transaction};
                     let over = matches!(e, Deadline | Sidecar(_) | Transaction(_));
@@ -227,7 +296,9 @@ impl BlockBuilder {
 
     /// The client's word on the block as it would be offered. A simulation executes unsigned
     /// transactions: there only VALID counts. What the client built it has executed: its silence is no
-    /// reason to break a promise, so it gets half of the time; its word against the block is one.
+    /// reason to break a promise, so it gets half of the time, and the block is marked; its word against the
+    /// block is one. Without an engine endpoint nobody can be asked, and what the client built is taken
+    /// (ADR 0008).
     async fn confirmed(&self, job: &Job, built: Built, by: Instant) -> Result<Built, BuildError> {
         let Some(v) = &self.validator else {
             return if built.made == Made::Client { Ok(built) } else { Err(BuildError::Unchecked) };
@@ -238,26 +309,23 @@ impl BlockBuilder {
         let asked = tokio::time::timeout(wait, v.is_valid(&built, job.attributes.parent_beacon_root)).await;
         match asked.map_err(|_| BuildError::Deadline).and_then(|said| said.map_err(silent)) {
             Ok(true) => Ok(built),
-            Ok(false) => Err(BuildError::Differs { field: "validity" }),
+            Ok(false) => Err(BuildError::Invalid),
             Err(error) if built.made == Made::Client => {
                 tracing::warn!(%error, "no VALID to be had; the client built the block itself");
-                Ok(built)
+                Ok(Built { unconfirmed: true, ..built })
             }
             Err(error) => Err(error),
         }
     }
-
-    async fn pool(&self, by: Instant) -> Result<Vec<PoolTx>, BuildError> {
-        let content: PoolContent = call(self.rpc.as_ref(), "txpool_content", json!([]), by).await?;
-        let all = content.pending.into_values().flat_map(BTreeMap::into_values).take(MAX_POOL);
-        // One odd transaction must not hide the others.
-        let decode = |v: Value| serde_json::from_value::<RpcTransaction>(v).ok();
-        Ok(all.filter_map(decode).filter_map(|t| PoolTx::new(t.inner.inner(), t.inner.signer())).collect())
-    }
 }
 
-#[derive(serde::Deserialize)]
-struct PoolContent {
-    #[serde(default)]
-    pending: BTreeMap<Address, BTreeMap<String, Value>>,
+/// What is due, and the pool's best up to `most` gas.
+fn filled(pool: &[PoolTx], taken: &Taken, due: &[BlockTx], most: u64, base_fee: u64) -> Vec<BlockTx> {
+    let used = |f: fn(&BlockTx) -> u64| due.iter().map(f).fold(0, u64::saturating_add);
+    let left = Left {
+        gas: most.saturating_sub(used(|t| t.gas_limit)),
+        bytes: MAX_BLOCK_RLP.saturating_sub(used(|t| t.canonical.len() as u64)),
+    };
+    let chosen = order::fill(pool, taken, left, base_fee);
+    due.iter().cloned().chain(chosen.iter().map(BlockTx::pool)).collect()
 }

@@ -24,6 +24,15 @@ pub(crate) async fn build(rpc: &dyn Rpc, job: &Job, txs: &[BlockTx], by: Instant
     Ok(built)
 }
 
+/// Whether the client has a method; `None` where it does not say. Without parameters nothing is built.
+pub(crate) async fn has_method(rpc: &dyn Rpc, method: &'static str, by: Instant) -> Option<bool> {
+    match call::<Value>(rpc, method, json!([]), by).await {
+        Ok(_) => Some(true),
+        Err(e @ BuildError::Refused { .. }) => Some(!e.is_missing()),
+        Err(_) => None,
+    }
+}
+
 /// The payload attributes as the engine API writes them. The fee recipient is the registration's.
 pub(crate) fn attributes(job: &Job) -> Value {
     let a = &job.attributes;
@@ -44,6 +53,7 @@ fn from_envelope(envelope: &ExecutionPayloadEnvelopeV5) -> Result<Built, BuildEr
         requests: ExecutionRequests::from_eip7685(&envelope.execution_requests).map_err(shape)?,
         value: envelope.block_value,
         made: Made::Client,
+        unconfirmed: false,
     })
 }
 

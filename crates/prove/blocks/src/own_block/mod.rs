@@ -1,6 +1,6 @@
 //! The own block: what is due, then the pool's best, built through the operator's execution client.
 //!
-//! - [`order`]: what goes in, and in which order
+//! - [`order`]: what goes in, and in which order; `pool`: the best of the client's pool
 //! - [`payload`]: what a block is built from, and the checks that make a payload one that may be offered
 //! - [`builder`]: both ways tried, the bad transactions found, and the client's VALID asked for
 //! - `client`, `simulate`: the two ways to have it built; `requests`: what a simulation leaves out
@@ -10,8 +10,9 @@ pub mod builder;
 mod client;
 pub mod order;
 pub mod payload;
+mod pool;
 mod requests;
-mod rpc;
+pub(crate) mod rpc;
 mod simulate;
 
 pub use builder::{BlockBuilder, Outcome};
@@ -21,6 +22,11 @@ pub use payload::{Built, Job, Made, ParentHeader, Wishes, next_gas_limit};
 use crate::due::Promised;
 use alloy_primitives::{Address, B256, Bytes};
 use async_trait::async_trait;
+
+/// Gas that a block can hold that is simulated by a client with this cap.
+pub const fn simulated_gas(gas_cap: u64) -> u64 {
+    gas_cap.saturating_sub(requests::RESERVE)
+}
 
 /// A transaction of a block to be built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +75,7 @@ impl BlockTx {
 /// Asks the execution client whether a payload is valid, by its engine endpoint.
 #[async_trait]
 pub trait Validator: Send + Sync {
-    /// `engine_newPayloadV4`: `Ok(true)` for VALID only. It moves no head.
+    /// `engine_newPayloadV4`: `Ok(true)` for VALID only, `Ok(false)` for INVALID only, an error for silence and
+    /// for a client that has not decided. It moves no head.
     async fn is_valid(&self, built: &Built, parent_beacon_root: B256) -> Result<bool, String>;
 }

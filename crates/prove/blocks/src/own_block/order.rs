@@ -71,8 +71,9 @@ pub struct Taken {
     pub closed: HashSet<Address>,
 }
 
-/// Chooses from the pool, best tip first, each sender's nonces rising without a gap from what the
-/// account or the due transactions leave. `nonces` gives accounts that are not in `taken`.
+/// Chooses from the pool, best tip first, each sender's nonces rising without a gap from what the due
+/// transactions leave. The pool's lowest nonce of a sender that is not in `taken` is taken for its
+/// account's: the list is of what the node can execute now.
 pub fn fill(pool: &[PoolTx], taken: &Taken, left: Left, base_fee: u64) -> Vec<PoolTx> {
     let mut queues = by_sender(pool, taken, base_fee);
     let mut heap: BinaryHeap<(u128, std::cmp::Reverse<B256>, Address)> = BinaryHeap::new();

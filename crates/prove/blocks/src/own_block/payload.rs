@@ -80,6 +80,9 @@ pub struct Built {
     pub value: U256,
     /// How it came about.
     pub made: Made,
+    /// The engine endpoint was asked for its VALID, and was silent. Only what the client itself built may be
+    /// so.
+    pub unconfirmed: bool,
 }
 
 impl Built {

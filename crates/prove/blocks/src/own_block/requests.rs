@@ -22,6 +22,9 @@ use tandem_state::Rpc;
 const SYSTEM: Address = address!("fffffffffffffffffffffffffffffffffffffffe");
 /// Gas of one such call in the second simulation: sixteen requests are taken out for far less.
 const SYSTEM_GAS: u64 = 2_000_000;
+/// Gas of the client's cap that a simulated block leaves for both calls: a block whose requests can not be
+/// asked for is not offered.
+pub(super) const RESERVE: u64 = 2 * SYSTEM_GAS;
 /// `DepositEvent(bytes,bytes,bytes,bytes,bytes)`.
 const DEPOSIT_EVENT: B256 = b256!("649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5");
 /// The event's data: five offsets, then each field with its length, padded to whole words.
@@ -54,7 +57,7 @@ pub(super) async fn find(
     if let Some(found) = deposits.iter().filter_map(|d| entries(d, &[], &[])).find(&fits) {
         return Ok(found);
     }
-    if gas_left < 2 * SYSTEM_GAS {
+    if gas_left < RESERVE {
         return Err(BuildError::NotSimulable("execution requests need more gas than the client simulates"));
     }
     let (withdrawals, consolidations) = match system_calls(rpc, job, calls, by).await {

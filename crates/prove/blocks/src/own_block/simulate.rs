@@ -13,7 +13,7 @@ use alloy_consensus::{
     Eip658Value, Header, Receipt, ReceiptEnvelope, Transaction as _, TxEnvelope, TxType, proofs::calculate_receipt_root,
 };
 use alloy_eips::eip2718::Decodable2718;
-use alloy_primitives::{Bytes, Log, U256};
+use alloy_primitives::{Address, Bytes, Log, U256};
 use alloy_rpc_types_eth::{
     TransactionRequest,
     simulate::{SimCallResult, SimulatedBlock},
@@ -39,7 +39,7 @@ pub(crate) async fn build(
     if gas > gas_cap {
         return Err(BuildError::NotSimulable("more gas than the client simulates without clamping"));
     }
-    let calls: Vec<TransactionRequest> = decoded.iter().map(as_call).collect();
+    let calls: Vec<TransactionRequest> = decoded.iter().zip(txs).map(|(tx, t)| as_call(tx, t.sender)).collect();
     let block = ask(rpc, request(job, &calls, json!({})), by).await?;
     let header = read_header(&block.inner)?;
     let requests = requests::find(rpc, job, &header, &calls, &block.calls, gas_cap.saturating_sub(gas), by).await?;
@@ -53,9 +53,11 @@ pub(super) async fn ask(rpc: &dyn Rpc, params: Value, by: Instant) -> Result<Sim
     Ok(block)
 }
 
-/// The call that runs as the transaction does.
-fn as_call(tx: &TxEnvelope) -> TransactionRequest {
+/// The call that runs as the transaction does. Its sender is named here: whether the conversion recovers it
+/// depends on how alloy was built, and without one a client takes the zero address and its nonce.
+fn as_call(tx: &TxEnvelope, sender: Address) -> TransactionRequest {
     let mut call: TransactionRequest = tx.clone().into();
+    call.from = Some(sender);
     if tx.is_eip2930() {
         // A call with a gas price becomes a type-0 transaction, whatever else it has.
         let price = call.gas_price.take();
@@ -137,7 +139,7 @@ fn assemble(
     let payload =
         ExecutionPayload::from_parts(&header, &raw, &job.attributes.withdrawals).map_err(|e| shape(e.to_string()))?;
     let value = tips(decoded, calls, job.base_fee());
-    let built = Built { payload, bundle: sidecars(txs)?, requests, value, made: Made::Simulated };
+    let built = Built { payload, bundle: sidecars(txs)?, requests, value, made: Made::Simulated, unconfirmed: false };
     built.check(job, &raw)?;
     Ok(built)
 }
@@ -188,7 +190,7 @@ fn sidecars(txs: &[BlockTx]) -> Result<BlobsBundle, BuildError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         attributes::Attributes,
@@ -196,17 +198,18 @@ mod tests {
     };
     use alloy_consensus::{SignableTransaction, TxEip1559, TxEip2930};
     use alloy_eips::eip2718::Encodable2718;
-    use alloy_primitives::{Address, B256, Signature, TxKind};
+    use alloy_primitives::{B256, Signature, TxKind};
     use async_trait::async_trait;
     use std::time::Duration;
     use tandem_keys::EcdsaSecretKey;
     use tandem_state::Call;
     use tandem_types::{BlockId, Slot, ValidatorIndex};
 
-    fn block_tx(tx: TxEnvelope) -> BlockTx {
-        BlockTx { canonical: tx.encoded_2718().into(), ..Default::default() }
+    pub(crate) fn block_tx(tx: TxEnvelope) -> BlockTx {
+        BlockTx { canonical: tx.encoded_2718().into(), sender: SENDER, ..Default::default() }
     }
-    fn sign<T: SignableTransaction<Signature>>(tx: T) -> alloy_consensus::Signed<T> {
+    pub(crate) const SENDER: Address = Address::repeat_byte(0x5e);
+    pub(crate) fn sign<T: SignableTransaction<Signature>>(tx: T) -> alloy_consensus::Signed<T> {
         let key = EcdsaSecretKey::from_bytes(&[7; 32]).unwrap();
         let signature = Signature::from_raw(&key.sign(tx.signature_hash())).unwrap();
         tx.into_signed(signature)
@@ -225,7 +228,7 @@ mod tests {
             .into(),
         )
     }
-    fn job() -> Job {
+    pub(crate) fn job() -> Job {
         Job {
             attributes: Attributes {
                 slot: Slot::new(9),
@@ -244,7 +247,7 @@ mod tests {
 
     /// Answers as geth does: the roots of the real block, with transactions root, hash and size of one
     /// whose transactions are unsigned. `lie` changes the answer.
-    struct Geth(fn(&mut Value));
+    pub(crate) struct Geth(pub(crate) fn(&mut Value));
     #[async_trait]
     impl Rpc for Geth {
         async fn batch(&self, calls: Vec<Call>) -> Result<Vec<Result<Value, String>>, String> {
@@ -255,6 +258,9 @@ mod tests {
             let n = p[0]["blockStateCalls"][0]["calls"].as_array().unwrap().len();
             let calls = p[0]["blockStateCalls"][0]["calls"].as_array().unwrap();
             assert!(calls.iter().all(|c| c.get("gasPrice").is_none()), "it would become a type-0 transaction");
+            // A second simulation reads the requests as the system does.
+            let sent = calls.iter().filter(|c| c["to"] == json!(Address::ZERO));
+            sent.for_each(|c| assert_eq!(c["from"], json!(SENDER), "it would be the zero address's"));
             let receipt = |i: usize| {
                 let r = Receipt {
                     status: Eip658Value::Eip658(true),
@@ -318,7 +324,7 @@ mod tests {
             }
         }
     }
-    struct Says(Result<bool, String>);
+    pub(crate) struct Says(pub(crate) Result<bool, String>);
     #[async_trait]
     impl crate::own_block::Validator for Says {
         async fn is_valid(&self, _: &Built, _: B256) -> Result<bool, String> {
@@ -336,7 +342,7 @@ mod tests {
         };
         assert!(matches!(build(Some(Ok(true))).await, Ok((Made::Simulated, 0))));
         assert!(matches!(build(None).await, Err(BuildError::Unchecked)));
-        assert!(matches!(build(Some(Ok(false))).await, Err(BuildError::Differs { field: "validity" })));
+        assert!(matches!(build(Some(Ok(false))).await, Err(BuildError::Invalid)));
         assert!(matches!(build(Some(Err("silent".into()))).await, Err(BuildError::Node { .. })));
     }
 

@@ -2,6 +2,7 @@
 
 use super::{
     Unit, blocking,
+    end::End,
     outbox::{Outcome, drive},
 };
 use crate::{
@@ -75,12 +76,12 @@ impl Unit {
         pass: &Pass,
         commit: Arc<dyn Commit>,
         inbox: &mut mpsc::Receiver<Moment>,
-    ) -> String {
+    ) -> End {
         let beginning = store.clone();
         // What the instance before has not begun to commit is refused from here on, and handled again.
         let Begun { life, cursors, outbox: outstanding } = match blocking(move || beginning.begin()).await {
             Ok(begun) => begun,
-            Err(e) => return e.to_string(),
+            Err(e) => return e.into(),
         };
         *self.cursors.write() = cursors;
         // Twice the bound: what is outstanding, and all of one more transaction.
@@ -112,7 +113,8 @@ impl Unit {
             careful: 0,
             faults: 0,
             last_sync: now,
-            dirty: false,
+            // So that its cursors are synced, and the journal told of them, also if nothing happens.
+            dirty: true,
         };
         // `driver` is dropped after it, and with it the task.
         feeder.run(inbox).await
@@ -120,7 +122,7 @@ impl Unit {
 }
 
 impl Feeder<'_> {
-    async fn run(mut self, inbox: &mut mpsc::Receiver<Moment>) -> String {
+    async fn run(mut self, inbox: &mut mpsc::Receiver<Moment>) -> End {
         let (mut blocks, mut records) =
             (self.unit.house.ports.blocks.changed(), self.unit.house.ports.records.changed());
         if self.unit.reconfigured.swap(false, Ordering::AcqRel) {
@@ -129,18 +131,18 @@ impl Feeder<'_> {
         loop {
             self.collect(inbox, &mut blocks, &mut records).await;
             if self.queue.is_empty()
-                && let Err(why) = self.wait(inbox, &mut blocks, &mut records).await
+                && let Err(end) = self.wait(inbox, &mut blocks, &mut records).await
             {
-                return why;
+                return end;
             }
-            if let Err(why) = self.deliver().await {
-                return why;
+            if let Err(end) = self.deliver().await {
+                return end;
             }
         }
     }
 
-    /// Hands over the first events of the queue and commits what came of them. An error is a strike.
-    async fn deliver(&mut self) -> Result<(), String> {
+    /// Hands over the first events of the queue and commits what came of them. An error ends this life.
+    async fn deliver(&mut self) -> Result<(), End> {
         let n = if self.careful > 0 { 1 } else { self.unit.house.config.batch }.min(self.queue.len());
         let mut cursors = self.cursors;
         let batch: Vec<Delivery> = (self.queue.iter().take(n).filter_map(|p| p.event.clone()))
@@ -153,16 +155,19 @@ impl Feeder<'_> {
         let writes = if batch.is_empty() {
             Writes { next_draft: cursors.next_draft, ..Default::default() }
         } else {
-            let base = self.store.snapshot().map_err(|e| e.to_string())?;
+            let base = self.store.snapshot()?;
             match self.hand_over(batch, TxBuf::new(base, cursors.next_draft)).await {
                 Ok(tx) => tx.finish().map_err(|bound| format!("its transaction was too large: {bound}"))?,
                 Err(Stop::Fault { at, fault }) => return self.fault(at, fault).await,
                 Err(Stop::Panic(why)) => {
                     Counters::add(&self.unit.counters.panics);
-                    return Err(format!("it panicked at an event: {why}"));
+                    return Err(format!("it panicked at an event: {why}").into());
                 }
-                Err(Stop::Late) => return Err(self.unit.hang(self.instance, "it did not finish an event")),
-                Err(_) => return Err("its thread ended".into()),
+                Err(Stop::Late) => {
+                    let why = format!("it did not finish an event within {} ms", self.unit.spec.limits.event_ms);
+                    return Err(self.unit.hang(self.instance, &why).into());
+                }
+                Err(_) => return Err("its thread ended".to_owned().into()),
             }
         };
         self.careful = self.careful.saturating_sub(n);
@@ -188,11 +193,11 @@ impl Feeder<'_> {
         }
     }
 
-    async fn fault(&mut self, at: usize, fault: Fault) -> Result<(), String> {
+    async fn fault(&mut self, at: usize, fault: Fault) -> Result<(), End> {
         Counters::add(&self.unit.counters.faults);
         self.unit.counters.failed(fault.message.clone());
         if !fault.retry {
-            return Err(format!("it can not handle an event: {}", fault.message));
+            return Err(format!("it can not handle an event: {}", fault.message).into());
         }
         // Those before it are handed over alone, so that they are not rolled back with it again. The
         // index counts delivered events; entries without one only make this longer.
@@ -207,7 +212,7 @@ impl Feeder<'_> {
         self.dirty && self.last_sync.elapsed() >= Duration::from_millis(self.unit.house.config.sync_ms)
     }
 
-    async fn commit(&mut self, n: usize, mut cursors: Cursors, mut writes: Writes) -> Result<(), String> {
+    async fn commit(&mut self, n: usize, mut cursors: Cursors, mut writes: Writes) -> Result<(), End> {
         let (mut handled, mut seqs) = (Vec::new(), Vec::new());
         for p in self.queue.drain(..n) {
             match p.then {
@@ -227,13 +232,16 @@ impl Feeder<'_> {
         let sync = !drafts.is_empty() || self.is_sync_due();
         let step = Step { writes, cursors, handled, done: seqs, sync, life: self.life };
         let store = self.store.clone();
-        let (done, handled) =
-            blocking(move || store.commit(&step).map(|c| (c, step.handled))).await.map_err(|e| e.to_string())?;
+        let (done, handled) = blocking(move || store.commit(&step).map(|c| (c, step.handled))).await?;
         self.cursors = done;
         *self.unit.cursors.write() = done;
         self.dirty = !sync;
         if sync {
             self.last_sync = Instant::now();
+            self.unit.synced();
+            if self.unit.spec.reads_records() {
+                self.unit.house.ports.records.read(&self.unit.spec.id, Some(done.journal));
+            }
         }
         handled.iter().for_each(|id| drop(self.outstanding.remove(id)));
         self.leave(drafts, publishes);

@@ -74,6 +74,7 @@ impl Unit {
             match *self.phase.read() {
                 Phase::Banned => "failed too often and is banned until the operator reloads it",
                 Phase::Stopped => "is switched off",
+                Phase::StoreFailed => "can not use its store, as on a full disk, and starts again once it can",
                 _ => "is starting; try again in a moment",
             },
         )

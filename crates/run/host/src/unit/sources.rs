@@ -1,32 +1,33 @@
 //! Where a module's events come from: logs, moments, timers, and the outcomes of its drafts.
 
 use super::{
+    end::End,
     feeding::{Feeder, OUTBOX, Pending, Then},
     outbox::Outcome,
 };
 use crate::inputs::{BlockEvent, Moment, RecordEvent};
 use std::time::{Duration, Instant};
-use tandem_module::{Event, HeadBlock, Need, Permission, Trigger};
+use tandem_module::{Event, HeadBlock, Need, Trigger};
 use tokio::sync::{mpsc, watch};
 
 /// Pause when a log can not be read.
 const SOURCE_PAUSE: Duration = Duration::from_millis(500);
 
 impl Feeder<'_> {
-    /// Waits until something may have happened. An error is a strike.
+    /// Waits until something may have happened. An error ends this life.
     pub(super) async fn wait(
         &mut self,
         inbox: &mut mpsc::Receiver<Moment>,
         blocks: &mut watch::Receiver<u64>,
         records: &mut watch::Receiver<u64>,
-    ) -> Result<(), String> {
+    ) -> Result<(), End> {
         let sync_in = Duration::from_millis(self.unit.house.config.sync_ms).saturating_sub(self.last_sync.elapsed());
         let timer = self.timers.iter().map(|t| t.2).min();
         let timer_in = timer.map_or(SOURCE_PAUSE, |t| t.saturating_duration_since(Instant::now()));
         let full = self.outstanding.len() >= OUTBOX;
         tokio::select! {
             Some(m) = inbox.recv(), if !full => self.queue.push_back(moment(m)),
-            o = self.outcomes.recv() => self.outcome(o.ok_or("nobody drives its drafts any more")?),
+            o = self.outcomes.recv() => self.outcome(o.ok_or_else(|| "nobody drives its drafts any more".to_owned())?),
             () = news(blocks), if !full => {}
             () = news(records), if !full => {}
             () = tokio::time::sleep(timer_in), if !full && timer.is_some() => {}
@@ -75,10 +76,8 @@ impl Feeder<'_> {
 
     async fn read_records(&mut self, room: usize) -> Result<(), String> {
         let unit = self.unit;
-        let promises =
-            [Permission::Inclusion, Permission::Custom].iter().any(|p| unit.spec.grant.permissions.contains(p));
         let left = room.saturating_sub(self.queue.len());
-        if left == 0 || !promises {
+        if left == 0 || !unit.spec.reads_records() {
             return Ok(());
         }
         let page = unit.house.ports.records.after(&unit.spec.id, self.read.1, left).await.map_err(|e| e.to_string())?;

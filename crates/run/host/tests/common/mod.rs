@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
         Arc,
@@ -83,6 +84,8 @@ impl Clock for WallClock {
 pub struct Door {
     records: Mutex<Vec<(ModuleId, RecordEntry)>>,
     changed: watch::Sender<u64>,
+    /// How far each module said that it has read for good.
+    pub read: Mutex<BTreeMap<ModuleId, Option<u64>>>,
     pub shut: AtomicBool,
     /// The grants that it was opened with.
     pub grants: Mutex<Vec<Grant>>,
@@ -93,6 +96,7 @@ impl Door {
         Arc::new(Self {
             records: Mutex::default(),
             changed: watch::Sender::new(0),
+            read: Mutex::default(),
             shut: AtomicBool::new(false),
             grants: Mutex::default(),
         })
@@ -181,6 +185,9 @@ impl Records for Door {
     }
     fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+    fn read(&self, module: &ModuleId, upto: Option<u64>) {
+        self.read.lock().insert(module.clone(), upto);
     }
 }
 
@@ -348,6 +355,10 @@ pub fn ports(blocks: &Arc<Ring>, door: &Arc<Door>) -> Ports {
 }
 
 pub fn rig_with(folder: &Path, blocks: Arc<Ring>, door: Arc<Door>) -> Rig {
+    rig_on(folder, blocks, door, store::Shelf::default())
+}
+
+pub fn rig_on(folder: &Path, blocks: Arc<Ring>, door: Arc<Door>, shelf: store::Shelf) -> Rig {
     let (a, b) = (Arc::new(Control::default()), Arc::new(Control::default()));
     let all = vec![Permission::State, Permission::Custom, Permission::Publish];
     let (ca, cb, pa) = (a.clone(), b.clone(), all.clone());
@@ -368,7 +379,7 @@ pub fn rig_with(folder: &Path, blocks: Arc<Ring>, door: Arc<Door>) -> Rig {
     let modules = [("a", module.clone()), ("b", module)].map(|(n, m)| (n.parse().unwrap(), m));
     let config =
         HostConfig { modules: modules.into(), backoff_ms: 1, backoff_max_ms: 10, sync_ms: 20, ..Default::default() };
-    Rig { host: Host::new(ports, registry, folder.to_owned()), blocks, door, a, b, config }
+    Rig { host: Host::with_shelf(ports, registry, folder.to_owned(), shelf), blocks, door, a, b, config }
 }
 
 impl Rig {

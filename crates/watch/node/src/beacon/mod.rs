@@ -23,7 +23,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use std::time::Duration;
 use tandem_beacon::{ForkName, MAX_BLOCK_BYTES, SignedBeaconBlock, Versioned};
 use tandem_types::{BlockId, BlsPublicKey, Epoch};
-use types::{DutiesAnswer, Envelope, HeaderData};
+use types::{Checkpoints, DutiesAnswer, Envelope, HeaderData};
 
 /// `Eth-Consensus-Version`.
 pub const CONSENSUS_VERSION: HeaderName = HeaderName::from_static("eth-consensus-version");
@@ -125,6 +125,15 @@ impl BeaconNode {
     /// As [`BeaconNode::get`].
     pub async fn syncing(&self) -> Result<Syncing, NodeError> {
         self.data("syncing", "/eth/v1/node/syncing").await
+    }
+
+    /// The epoch that the head's state has as finalised.
+    ///
+    /// # Errors
+    /// As [`BeaconNode::get`].
+    pub async fn finalized_epoch(&self) -> Result<Epoch, NodeError> {
+        let path = "/eth/v1/beacon/states/head/finality_checkpoints";
+        self.data::<Checkpoints>("finality checkpoints", path).await.map(|c| c.finalized.epoch)
     }
 
     /// A block's header. Its root is computed here and must be the node's, and the asked one.

@@ -3,7 +3,7 @@
 use alloy_primitives::B256;
 use serde::{Deserialize, Deserializer};
 use std::{collections::BTreeMap, fmt};
-use tandem_beacon::SignedBeaconBlockHeader;
+use tandem_beacon::{SignedBeaconBlockHeader, operations::Checkpoint};
 use tandem_types::{BlsPublicKey, Epoch, Gwei, Slot, ValidatorIndex, units::quoted};
 
 /// Which beacon block.
@@ -99,6 +99,12 @@ impl<'de> Deserialize<'de> for Spec {
         };
         Ok(Self(all.into_iter().filter_map(|(k, v)| Some((k, text(v)?))).collect()))
     }
+}
+
+/// `/eth/v1/beacon/states/{state_id}/finality_checkpoints`, as far as it is read.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Checkpoints {
+    pub finalized: Checkpoint,
 }
 
 /// `/eth/v1/node/syncing`.

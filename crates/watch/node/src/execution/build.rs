@@ -1,17 +1,25 @@
 //! Building and checking payloads through the execution client.
 
 use super::ExecutionNode;
-use crate::NodeError;
+use crate::{NodeError, error::excerpt};
 use alloy_primitives::{B256, Bytes};
-use alloy_rpc_types_engine::{
-    ExecutionPayloadEnvelopeV5, ExecutionPayloadV3, PayloadAttributes, PayloadStatus, PayloadStatusEnum,
-};
+use alloy_rpc_types_engine::{ExecutionPayloadEnvelopeV5, ExecutionPayloadV3, PayloadAttributes};
 use alloy_rpc_types_eth::simulate::SimulatedBlock;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// A simulated block: a header that the client computed, and transaction hashes that are not to be
 /// used, since simulated transactions are unsigned.
 pub type Simulated = SimulatedBlock<alloy_rpc_types_eth::Block<Value>>;
+
+/// An answer to `engine_newPayloadV4`. alloy's own type takes an INVALID without a reason, which the engine API
+/// allows, for no answer.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PayloadStatus {
+    status: String,
+    validation_error: Option<String>,
+}
 
 impl ExecutionNode {
     /// `testing_buildBlockV1`: a block of exactly these transactions in this order, on the client's
@@ -42,8 +50,8 @@ impl ExecutionNode {
     /// authenticated port ([`ExecutionNode::with_jwt`]). The client's head does not move.
     ///
     /// # Errors
-    /// [`NodeError::Untrue`] with the client's reason for anything but VALID: SYNCING and ACCEPTED are
-    /// not success; as [`crate::RpcClient::call`] otherwise.
+    /// [`NodeError::Untrue`] with the client's reason for INVALID; [`NodeError::Undecided`] for SYNCING and
+    /// ACCEPTED, which are neither; as [`crate::RpcClient::call`] otherwise.
     pub async fn check_payload(
         &self,
         payload: &ExecutionPayloadV3,
@@ -53,10 +61,13 @@ impl ExecutionNode {
     ) -> Result<(), NodeError> {
         let params = json!([payload, versioned_hashes, parent_beacon_root, requests]);
         let status: PayloadStatus = self.call("engine_newPayloadV4", params).await?;
-        match status.status {
-            PayloadStatusEnum::Valid => Ok(()),
-            PayloadStatusEnum::Invalid { validation_error } => Err(self.untrue("payload", validation_error)),
-            other => Err(self.untrue("payload", format!("the client says {other:?}, not VALID"))),
+        match status.status.as_str() {
+            "VALID" => Ok(()),
+            "INVALID" | "INVALID_BLOCK_HASH" => {
+                Err(self
+                    .untrue("payload", status.validation_error.unwrap_or_else(|| "INVALID, without a reason".into())))
+            }
+            other => Err(NodeError::Undecided { node: self.node(), what: "payload", said: excerpt(other.as_bytes()) }),
         }
     }
 }

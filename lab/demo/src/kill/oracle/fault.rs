@@ -27,8 +27,12 @@ pub enum Kind {
     Completeness,
     /// A nonce is promised whose predecessor is not.
     Gap,
-    /// A slot has no block, and the host was not being killed.
+    /// More slots have no block than kills explain.
     Missed,
+    /// A relay was given two different messages for one slot.
+    Constraints,
+    /// What the host tells of a final slot is not what the chain shows.
+    Fate,
     /// After a kill no honest request succeeded in time.
     Unready,
     /// The rig itself can not go on.
@@ -39,7 +43,7 @@ impl Kind {
     /// Whether it shows that a promise was spoken which is not recorded: what an acknowledgement before
     /// the write leads to.
     pub const fn is_loss(self) -> bool {
-        matches!(self, Self::Double | Self::Changed | Self::Forgotten | Self::Lost)
+        matches!(self, Self::Double | Self::Changed | Self::Forgotten | Self::Lost | Self::Constraints)
     }
 }
 
@@ -58,6 +62,8 @@ impl fmt::Display for Kind {
             Self::Completeness => "completeness",
             Self::Gap => "gap",
             Self::Missed => "missed",
+            Self::Constraints => "constraints",
+            Self::Fate => "fate",
             Self::Unready => "unready",
             Self::Rig => "rig",
         };

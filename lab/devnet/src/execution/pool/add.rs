@@ -142,7 +142,9 @@ impl TxPool {
 
     fn check_replacement(&self, tx: &PoolTx, old: &PoolTx) -> Result<(), PoolError> {
         let percent = if old.sidecar.is_some() { self.config.blob_bump_percent } else { self.config.bump_percent };
-        let enough = |new: u128, old: u128| new >= old.saturating_add(old.saturating_mul(percent) / 100).max(old + 1);
+        let enough = |new: u128, old: u128| {
+            new >= old.saturating_add(old.saturating_mul(percent) / 100).max(old.saturating_add(1))
+        };
         let tip = |t: &PoolTx| t.tx.max_priority_fee_per_gas().unwrap_or_else(|| t.tx.max_fee_per_gas());
         let blob = |t: &PoolTx| t.tx.max_fee_per_blob_gas().unwrap_or_default();
         let pays = enough(tx.tx.max_fee_per_gas(), old.tx.max_fee_per_gas()) && enough(tip(tx), tip(old));

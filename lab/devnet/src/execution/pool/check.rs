@@ -3,12 +3,13 @@
 use super::TxPool;
 use crate::execution::{DecodedTx, OsakaSpec, PoolError};
 use alloy_consensus::Transaction;
-use alloy_eips::{eip2718::Encodable2718, eip4844::env_settings::EnvKzgSettings, eip7825::MAX_TX_GAS_LIMIT_OSAKA};
+use alloy_eips::{eip2718::Encodable2718, eip7825::MAX_TX_GAS_LIMIT_OSAKA};
 use alloy_evm::IntoTxEnv;
 use revm::{
     context::TxEnv,
     primitives::{eip3860::MAX_INITCODE_SIZE, hardfork::SpecId},
 };
+use tandem_crypto::kzg;
 
 /// Largest transaction without its blobs, as geth's pool has it.
 const MAX_TX_SIZE: usize = 128 * 1024;
@@ -29,7 +30,7 @@ impl TxPool {
             return Err(PoolError::TooManyBlobs { have, max });
         }
         let sidecar = decoded.sidecar.as_ref().ok_or(PoolError::MissingSidecar)?;
-        sidecar.validate(hashes, EnvKzgSettings::Default.get()).map_err(|e| PoolError::Sidecar(e.to_string()))
+        kzg::verify_sidecar(sidecar, hashes).map_err(|e| PoolError::Sidecar(e.to_string()))
     }
 
     pub(super) fn check_stateless(&self, decoded: &DecodedTx) -> Result<(), PoolError> {

@@ -12,15 +12,17 @@ impl TxPool {
     pub(crate) fn on_head(&mut self, head: Head, removed: &[Arc<Block>], added: &[Arc<Block>]) -> Vec<Arc<PoolTx>> {
         self.head = head;
         let included: HashSet<B256> = added.iter().flat_map(|b| b.tx_hashes()).collect();
+        // Either way: whose nonce a block raised has its old one again where the block was removed.
         let mut moved: HashSet<Address> = HashSet::default();
-        for tx in added.iter().flat_map(|b| b.recovered()) {
+        for tx in removed.iter().chain(added).flat_map(|b| b.recovered()) {
             moved.insert(tx.signer());
             moved.extend(tx.authorization_list().into_iter().flatten().filter_map(|a| a.recover_authority().ok()));
+        }
+        for tx in added.iter().flat_map(|b| b.recovered()) {
             if let Some(sidecar) = self.get(tx.tx_hash()).and_then(|t| t.sidecar.clone()) {
                 self.keep_sidecar(*tx.tx_hash(), sidecar);
             }
         }
-        moved.extend(removed.iter().flat_map(|b| b.senders.iter().copied()));
         moved.into_iter().for_each(|sender| self.refresh(sender));
         self.return_removed(removed, &included)
     }

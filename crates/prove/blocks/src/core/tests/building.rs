@@ -184,3 +184,118 @@ async fn a_header_call_that_gets_nothing_for_its_parent_or_its_time_is_critical_
     assert_eq!(told(&host), 0, "nothing was promised for the slot");
     host.kill().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_block_that_lacks_a_promise_is_told_also_where_it_leaves_at_the_deadline() {
+    let world = World::new();
+    let (host, first, _) = two_promises(&world).await;
+    world.node.bad.lock().insert(*first.tx_hash());
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    eventually("a block without it is ready", || ready(&world, &host) == Some(1)).await;
+    let core = host.blocks.core.clone();
+    let attributes = core.attributes.lock().get(SLOT, world.head().hash).unwrap();
+    let on = core.work(world.key()).on(&attributes).0;
+    // Another call is still at it, so that this one runs out of time.
+    let other = on.served.lock().await;
+    let told = |host: &Host| host.blocks.status().critical.iter().filter(|c| c.code == "due-incomplete").count();
+    let answer = host.ask_within(world.head(), Duration::from_millis(50)).await;
+    assert!(matches!(answer, HeaderAnswer::Bid(_)), "{answer:?}");
+    assert_eq!((host.blocks.status().counters["headers_served_late"], told(&host)), (1, 1));
+    drop(other);
+    drop((on, core));
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_node_with_another_fee_recipient_throws_no_prepared_work_away() {
+    let world = World::new();
+    let (host, ..) = two_promises(&world).await;
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    eventually("the own block is ready", || ready(&world, &host) == Some(2)).await;
+    let builds = world.node.builds.load(Ordering::SeqCst);
+    let mut second = world.attributes(world.head());
+    second.suggested_fee_recipient = alloy_primitives::Address::repeat_byte(7);
+    host.blocks.on_attributes(second);
+    assert_eq!(ready(&world, &host), Some(2), "what is ready stays");
+    let bid = host.bid(world.head()).await;
+    assert_eq!(bid.message.header.fee_recipient, world.registration().message.fee_recipient);
+    assert_eq!(world.node.builds.load(Ordering::SeqCst), builds, "nothing is built anew");
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_could_build_a_block_no_slot_is_open_until_somebody_can() {
+    let closed = |host: &Host| crate::gate::host_closed(&host.blocks.core.host_state()).map(|c| c.code());
+    let world = World::new();
+    world.node.plain.store(true, Ordering::SeqCst);
+    let host = world.start_registered().await;
+    assert_eq!(closed(&host), Some("no-way-to-build"));
+    // The operator turns the namespace on.
+    world.node.plain.store(false, Ordering::SeqCst);
+    host.blocks.core.on_slot(host.blocks.core.now_slot()).await;
+    assert_eq!(closed(&host), None);
+    host.promise(&world, &transfer(1, 0, 2)).await.unwrap();
+    host.kill().await;
+    // It does build, and with another gas limit than is registered.
+    let world = World::new();
+    world.node.below.store(1_000_000, Ordering::SeqCst);
+    let host = world.start_registered().await;
+    host.blocks.core.on_slot(host.blocks.core.now_slot()).await;
+    assert_eq!(closed(&host), Some("no-way-to-build"));
+    world.node.below.store(0, Ordering::SeqCst);
+    host.blocks.core.on_slot(host.blocks.core.now_slot()).await;
+    assert_eq!(closed(&host), None);
+    host.kill().await;
+    // A relay that takes constraints builds as well.
+    let world = World::new().with_relay("constraints", true);
+    world.node.plain.store(true, Ordering::SeqCst);
+    let host = world.start_registered().await;
+    assert_eq!(closed(&host), None);
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_block_that_keeps_nothing_of_what_is_due_is_not_offered() {
+    let world = World::new();
+    let (host, first, second) = two_promises(&world).await;
+    world.node.bad.lock().extend([*first.tx_hash(), *second.tx_hash()]);
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    eventually("an empty block is ready", || ready(&world, &host) == Some(0)).await;
+    let answer = host.ask_within(world.head(), Duration::from_millis(300)).await;
+    assert!(matches!(answer, HeaderAnswer::NoBid(NoBid::DueUnkept(_))), "{answer:?}");
+    assert!(!host.blocks.core.offers.was_served(SLOT), "its local block is nobody's that was preferred to ours");
+    // As soon as there is something in it, it is.
+    world.node.bad.lock().remove(second.tx_hash());
+    let mut answer = host.ask(world.head()).await;
+    for _ in 0..20 {
+        if !matches!(answer, HeaderAnswer::Bid(_)) {
+            answer = host.ask(world.head()).await;
+        }
+    }
+    let bid = decode(answer);
+    assert_eq!(transactions(&host, bid.message.header.block_hash), [raw(&second)]);
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_whose_serving_was_cut_off_was_not_served_after_a_restart_either() {
+    let world = World::new();
+    let (host, ..) = two_promises(&world).await;
+    let hash = host.served_block(&world).await.hash;
+    eventually("the mark is written", || files(world.dir.path(), "served") == 1).await;
+    assert!(host.blocks.core.offers.was_served(SLOT));
+    drop(crate::core::serving::Cut { core: &host.blocks.core, hash: Some(hash) });
+    assert!(!host.blocks.core.offers.was_served(SLOT));
+    eventually("that is written, too", || files(world.dir.path(), "withheld") == 1).await;
+    host.kill().await;
+    let host = world.start().await;
+    assert!(!host.blocks.core.offers.was_served(SLOT));
+    // One whose answer goes out is not cut off.
+    host.blocks.on_attributes(world.attributes(world.head()));
+    host.bid(world.head()).await;
+    assert!(host.blocks.core.offers.was_served(SLOT));
+    host.kill().await;
+}

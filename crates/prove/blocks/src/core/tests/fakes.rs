@@ -1,10 +1,11 @@
 //! An execution client, a beacon node and a relay that do as they are told.
 
 use crate::{
+    chain::ChainBlock,
     due::AccountView,
     gate::NodeHealth,
-    own_block::next_gas_limit,
-    ports::{Accounts, Beacon, ProposerDuty, Publication, Relay, RelayBid, RelaySubmission},
+    own_block::{ParentHeader, next_gas_limit},
+    ports::{Accounts, Beacon, BlockReader, ProposerDuty, Publication, Relay, RelayBid, RelaySubmission},
 };
 use alloy_consensus::{Transaction as _, TxEnvelope};
 use alloy_eips::eip2718::Decodable2718;
@@ -23,7 +24,7 @@ use tandem_beacon::{
     SignedValidatorRegistration,
 };
 use tandem_state::{Call, Rpc};
-use tandem_types::{BlockId, BlsPublicKey, Epoch, Signed, Slot};
+use tandem_types::{BlockId, BlsPublicKey, Epoch, Signed, Slot, SlotClock};
 
 /// Blocks by hash, and `testing_buildBlockV1` over made-up state roots: its payloads are consistent
 /// down to their hash, and nothing is executed.
@@ -43,6 +44,10 @@ pub struct FakeNode {
     pub broken: AtomicBool,
     /// The connection breaks at each build.
     pub lost: AtomicBool,
+    /// The connection breaks at each transaction that is sent.
+    pub deaf: AtomicBool,
+    /// So much lower is its gas limit's target than the registered one.
+    pub below: AtomicU64,
     /// So many builds are refused because the parent is not the head yet.
     pub unready: AtomicU64,
     /// Has no `testing_buildBlockV1`.
@@ -85,6 +90,9 @@ impl FakeNode {
     }
 
     fn build(&self, p: &Value) -> Result<Value, String> {
+        if p.as_array().is_some_and(Vec::is_empty) {
+            return Err("error -32602: missing value for required argument 0".into());
+        }
         self.builds.fetch_add(1, Ordering::SeqCst);
         if self.broken.load(Ordering::SeqCst) {
             return Err("error -32000: out of order".into());
@@ -108,7 +116,7 @@ impl FakeNode {
             state_root: keccak256(raw.concat()),
             prev_randao: serde_json::from_value(get("prevRandao")).unwrap(),
             block_number: number(&at["number"]) + 1,
-            gas_limit: next_gas_limit(GAS_LIMIT, GAS_LIMIT),
+            gas_limit: next_gas_limit(GAS_LIMIT, GAS_LIMIT.saturating_sub(self.below.load(Ordering::SeqCst))),
             gas_used: 21_000 * txs.len() as u64,
             timestamp: number(&get("timestamp")),
             base_fee_per_gas: U256::from(BASE_FEE),
@@ -133,6 +141,9 @@ impl Rpc for FakeNode {
     async fn batch(&self, calls: Vec<Call>) -> Result<Vec<Result<Value, String>>, String> {
         if self.lost.load(Ordering::SeqCst) && calls.iter().any(|c| c.method == "testing_buildBlockV1") {
             return Err("http://node: connection failed: reset".into());
+        }
+        if self.deaf.load(Ordering::SeqCst) && calls.iter().any(|c| c.method == "eth_sendRawTransaction") {
+            return Err("http://node: connection failed: refused".into());
         }
         Ok(calls.iter().map(|c| self.answer(c.method, &c.params)).collect())
     }
@@ -173,7 +184,7 @@ impl Default for FakeBeacon {
             takes: Mutex::new(Takes::Accepts),
             published: Mutex::default(),
             roots: Mutex::default(),
-            health: Mutex::new(NodeHealth { synced: true, optimistic: false }),
+            health: Mutex::new(NodeHealth { synced: true, optimistic: false, finalized: Epoch::new(1 << 40) }),
         }
     }
 }
@@ -224,6 +235,10 @@ pub struct FakeRelay {
     /// So many posts fail.
     pub failing: AtomicU64,
     pub registered: Mutex<usize>,
+    /// Header calls that it got.
+    pub asked: AtomicU64,
+    /// How long it had for each.
+    pub within: Mutex<Vec<Duration>>,
 }
 
 impl FakeRelay {
@@ -247,7 +262,9 @@ impl Relay for FakeRelay {
     fn constraints(&self) -> bool {
         self.constraints
     }
-    async fn header(&self, _: Slot, _: B256, _: BlsPublicKey, _: Duration) -> Result<Option<RelayBid>, String> {
+    async fn header(&self, _: Slot, _: B256, _: BlsPublicKey, within: Duration) -> Result<Option<RelayBid>, String> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.within.lock().push(within);
         let slow = *self.slow.lock();
         tokio::time::sleep(slow).await;
         Ok(self.bid.lock().clone())
@@ -271,4 +288,39 @@ impl Relay for FakeRelay {
 /// A hash that tells its number and branch.
 pub fn hash(number: u64, branch: u8) -> B256 {
     B256::from_str(&format!("0x{branch:02x}{:0>62}", format!("{number:x}"))).unwrap()
+}
+
+/// Blocks as a node tells them, by the hash that it gives them: these chains are made up.
+pub struct AsTold {
+    pub rpc: std::sync::Arc<dyn Rpc>,
+    pub clock: SlotClock,
+}
+
+impl AsTold {
+    async fn read(&self, method: &'static str, params: Value) -> Result<Option<ChainBlock>, String> {
+        let v = self.rpc.batch(vec![Call { method, params }]).await?.pop().unwrap()?;
+        let hash = |k: &str| v[k].as_str().unwrap().parse::<B256>().unwrap();
+        let number = |k: &str| u64::from_str_radix(v[k].as_str().unwrap().trim_start_matches("0x"), 16).unwrap();
+        Ok((!v.is_null()).then(|| ChainBlock {
+            id: BlockId { number: number("number"), hash: hash("hash") },
+            parent: hash("parentHash"),
+            slot: self.clock.slot_of_timestamp(number("timestamp")).unwrap_or_default(),
+            header: ParentHeader {
+                gas_limit: number("gasLimit"),
+                gas_used: number("gasUsed"),
+                base_fee: number("baseFeePerGas"),
+            },
+            txs: v["transactions"].as_array().unwrap().iter().map(|t| t.as_str().unwrap().parse().unwrap()).collect(),
+        }))
+    }
+}
+
+#[async_trait]
+impl BlockReader for AsTold {
+    async fn block(&self, hash: B256) -> Result<Option<ChainBlock>, String> {
+        self.read("eth_getBlockByHash", json!([hash, false])).await
+    }
+    async fn head(&self) -> Result<Option<ChainBlock>, String> {
+        self.read("eth_getBlockByNumber", json!(["latest", false])).await
+    }
 }

@@ -1,10 +1,10 @@
 //! What became of promises, and when promising stops.
 
 use super::{fakes::*, world::*};
-use crate::due::AccountView;
+use crate::{Holds, due::AccountView, ports::ProposerDuty};
 use alloy_primitives::U256;
 use tandem_module::Slots;
-use tandem_types::{BlockId, Cause, Fate};
+use tandem_types::{BlockId, Cause, Fate, SlotKey};
 
 fn account(nonce: u64, balance: u64, has_code: bool) -> AccountView {
     AccountView { nonce, balance: U256::from(balance), has_code, ..AccountView::default() }
@@ -61,8 +61,12 @@ async fn a_promise_that_another_proposer_includes_early_is_early_until_a_reorg_t
     let answer = host.ask(early.id).await;
     assert!(matches!(answer, crate::HeaderAnswer::NoBid(crate::NoBid::NothingBetter)), "{answer:?}");
     // The late block is reorged out: on its parent the promise is due again.
+    let mut fates = host.blocks.fates();
     host.blocks.on_undo(early.id.hash).await;
     assert_eq!(host.blocks.fate(seq), None);
+    let told = fates.try_recv().expect("whoever shows or books it is told");
+    assert_eq!((told.seq, told.holds, told.fate), (seq, Holds::NoMore, Fate::Early { block: early.id }));
+    assert!(fates.try_recv().is_err(), "once");
     let parent = BlockId { number: 38, hash: hash(38, 0) };
     host.blocks.on_attributes(world.attributes(parent));
     let bid = host.bid(parent).await;
@@ -98,16 +102,19 @@ async fn a_foreign_block_breaks_the_promise_and_stops_promising_until_the_operat
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_block_that_keeps_what_was_due_stops_promising_only_if_a_header_was_served() {
-    for served in [false, true] {
+    // Not asked for; asked for, and answered when the call was given up; asked for and answered.
+    for (asked, served) in [(false, false), (true, false), (true, true)] {
         let world = World::new();
         let host = world.start_registered().await;
         let tx = transfer(1, 0, 1);
         let seq = host.promise(&world, &tx).await.unwrap().seq;
         world.at_cutoff();
         host.blocks.on_attributes(world.attributes(world.head()));
-        if served {
-            host.bid(world.head()).await;
+        if asked {
+            let hash = host.bid(world.head()).await.message.header.block_hash;
+            host.blocks.core.header_left(hash, served);
             eventually("the mark is written", || files(world.dir.path(), "served") == 1).await;
+            eventually("and what became of it", || files(world.dir.path(), "withheld") == usize::from(!served)).await;
         } else {
             eventually("an own block is there, unasked", || files(world.dir.path(), "offer") == 1).await;
         }
@@ -145,10 +152,7 @@ async fn an_offered_block_that_is_reorged_out_is_an_orphaned_slot() {
     let host = world.start_registered().await;
     let tx = transfer(1, 0, 1);
     let seq = host.promise(&world, &tx).await.unwrap().seq;
-    world.at_cutoff();
-    host.blocks.on_attributes(world.attributes(world.head()));
-    let bid = host.bid(world.head()).await;
-    let id = BlockId { number: 40, hash: bid.message.header.block_hash };
+    let id = host.served_block(&world).await;
     world.at(SLOT.get(), 3_000);
     host.blocks.on_apply(chain_block(id, world.head().hash, 40, &[*tx.tx_hash()])).await;
     assert!(matches!(host.blocks.fate(seq), Some((Fate::Kept { .. }, false))));
@@ -195,5 +199,74 @@ async fn a_stop_holds_until_its_file_is_taken_away_and_without_a_file_until_a_re
     std::fs::remove_dir(&file).unwrap();
     host.blocks.core.on_slot(SLOT).await;
     assert_eq!(code(), "promising-stopped");
+    host.kill().await;
+}
+
+/// One sender's next two transactions, each promised for a slot of its own.
+async fn chained(world: &World) -> (Host, [u64; 2]) {
+    let later = SLOT.saturating_add(1);
+    world.beacon.duties.lock().push(ProposerDuty { slot: later, pubkey: validator().public_key(), index: INDEX });
+    let host = world.start_registered().await;
+    let next = SlotKey { slot: later, ..world.key() };
+    eventually("both slots open", || host.blocks.core.duties(&next).delegation.is_some()).await;
+    let first = host.promise(world, &transfer(1, 0, 1)).await.unwrap().seq;
+    let second = host.promise_in(world, later, &transfer(1, 1, 1)).await.unwrap().seq;
+    (host, [first, second])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promise_behind_one_that_we_broke_is_broken_with_it_also_once_that_one_is_settled() {
+    let world = World::new();
+    let (host, seqs) = chained(&world).await;
+    world.at(SLOT.get(), 3_000);
+    let foreign = world.add_block(40, 9, 0, 40, &[]);
+    host.blocks.on_apply(foreign.clone()).await;
+    world.at(SLOT.get() + 1, 3_000);
+    let next = world.add_block(41, 9, 9, 41, &[]);
+    host.blocks.on_apply(next.clone()).await;
+    let broken = |seq: u64, is_final| match host.blocks.fate(seq) {
+        Some((Fate::Broken { cause: Cause::LeftOut, evidence }, f)) => f == is_final && evidence.block.is_some(),
+        _ => false,
+    };
+    assert!(broken(seqs[0], false) && broken(seqs[1], false), "{:?}", host.blocks.fate(seqs[1]));
+    // The first one's slot is final before the other's: what it was is still known then.
+    host.blocks.on_final(foreign.id).await;
+    assert!(broken(seqs[0], true) && broken(seqs[1], false));
+    host.blocks.on_final(next.id).await;
+    assert!(broken(seqs[1], true), "{:?}", host.blocks.fate(seqs[1]));
+    let Some((Fate::Broken { evidence, .. }, _)) = host.blocks.fate(seqs[1]) else { panic!("broken") };
+    assert_eq!((evidence.follows, evidence.nonce), (Some(*transfer(1, 0, 1).tx_hash()), Some(0)));
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promise_behind_one_that_is_excused_is_excused_and_names_it() {
+    let world = World::new();
+    let (host, seqs) = chained(&world).await;
+    // The first one's slot is missed.
+    world.at(SLOT.get() + 1, 3_000);
+    let next = world.add_block(40, 9, 0, 41, &[]);
+    host.blocks.on_apply(next.clone()).await;
+    assert!(matches!(host.blocks.fate(seqs[0]), Some((Fate::Excused { cause: Cause::Missed, .. }, false))));
+    host.blocks.on_final(next.id).await;
+    let Some((Fate::Excused { cause, evidence }, true)) = host.blocks.fate(seqs[1]) else {
+        panic!("{:?}", host.blocks.fate(seqs[1]))
+    };
+    assert_eq!((cause, evidence.follows), (Cause::Predecessor, Some(*transfer(1, 0, 1).tx_hash())));
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promise_behind_what_was_never_promised_is_excused_and_follows_nothing() {
+    let world = World::new();
+    let host = world.start_registered().await;
+    // The head that it was promised on had the nonce below it; the block that counts builds on another.
+    let seq = host.promise_seen(&world, &transfer(1, 1, 1), 1).await.unwrap().seq;
+    world.at(SLOT.get(), 3_000);
+    let block = world.add_block(40, 9, 0, 40, &[]);
+    host.blocks.on_apply(block).await;
+    let fate = host.blocks.fate(seq);
+    let Some((Fate::Excused { cause: Cause::Predecessor, evidence }, false)) = fate else { panic!("{fate:?}") };
+    assert_eq!((evidence.follows, evidence.nonce), (None, Some(0)));
     host.kill().await;
 }

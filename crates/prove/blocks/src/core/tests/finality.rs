@@ -15,10 +15,7 @@ async fn excused(world: &World) -> (Host, u64, BlockId) {
     host.promise(world, &kept).await.unwrap();
     let used = AccountView { nonce: 1, balance: U256::MAX, ..AccountView::default() };
     world.node.accounts.lock().insert((world.head().hash, sender(1).address()), used);
-    world.at_cutoff();
-    host.blocks.on_attributes(world.attributes(world.head()));
-    let bid = host.bid(world.head()).await;
-    let id = BlockId { number: SLOT.get(), hash: bid.message.header.block_hash };
+    let id = host.served_block(world).await;
     world.at(SLOT.get(), 3_000);
     host.blocks.on_apply(chain_block(id, world.head().hash, SLOT.get(), &[*kept.tx_hash()])).await;
     (host, seq, id)
@@ -91,10 +88,7 @@ async fn a_reorg_that_a_gap_hid_orphans_the_slot_and_its_stale_block_is_never_se
     let host = world.start_registered().await;
     let tx = transfer(1, 0, 1);
     let seq = host.promise(&world, &tx).await.unwrap().seq;
-    world.at_cutoff();
-    host.blocks.on_attributes(world.attributes(world.head()));
-    let bid = host.bid(world.head()).await;
-    let stale = BlockId { number: 40, hash: bid.message.header.block_hash };
+    let stale = host.served_block(&world).await;
     world.at(SLOT.get(), 3_000);
     host.blocks.on_apply(chain_block(stale, world.head().hash, 40, &[*tx.tx_hash()])).await;
     assert!(matches!(host.blocks.fate(seq), Some((Fate::Kept { .. }, false))));
@@ -122,10 +116,7 @@ async fn a_final_block_that_the_feed_did_not_tell_is_read_before_anything_is_set
     let host = world.start_registered().await;
     let tx = transfer(1, 0, 1);
     let seq = host.promise(&world, &tx).await.unwrap().seq;
-    world.at_cutoff();
-    host.blocks.on_attributes(world.attributes(world.head()));
-    let bid = host.bid(world.head()).await;
-    let stale = BlockId { number: 40, hash: bid.message.header.block_hash };
+    let stale = host.served_block(&world).await;
     world.at(SLOT.get(), 3_000);
     host.blocks.on_apply(chain_block(stale, world.head().hash, 40, &[*tx.tx_hash()])).await;
     world.add_block(40, 7, 0, 41, &[]);
@@ -151,10 +142,7 @@ async fn a_tip_is_paid_once_where_one_transaction_is_promised_for_two_slots() {
     let second = host.promise_in(&world, later, &tx).await.unwrap().seq;
     let first = host.promise(&world, &tx).await.unwrap().seq;
     let mut fates = host.blocks.fates();
-    world.at_cutoff();
-    host.blocks.on_attributes(world.attributes(world.head()));
-    let bid = host.bid(world.head()).await;
-    let id = BlockId { number: 40, hash: bid.message.header.block_hash };
+    let id = host.served_block(&world).await;
     world.at(SLOT.get(), 3_000);
     host.blocks.on_apply(chain_block(id, world.head().hash, 40, &[*tx.tx_hash()])).await;
     world.at(SLOT.get() + 1, 3_000);
@@ -184,10 +172,7 @@ async fn a_tip_is_received_in_an_own_block_of_an_earlier_slot_too_and_still_when
     host.promise(&world, &due).await.unwrap();
     let seq = host.promise_in(&world, later, &tx).await.unwrap().seq;
     let mut fates = host.blocks.fates();
-    world.at_cutoff();
-    host.blocks.on_attributes(world.attributes(world.head()));
-    let bid = host.bid(world.head()).await;
-    let id = BlockId { number: 40, hash: bid.message.header.block_hash };
+    let id = host.served_block(&world).await;
     world.at(SLOT.get(), 3_000);
     // The pool had it: it is in our block of the slot before its own.
     host.blocks.on_apply(chain_block(id, world.head().hash, 40, &[*due.tx_hash(), *tx.tx_hash()])).await;
@@ -199,7 +184,7 @@ async fn a_tip_is_received_in_an_own_block_of_an_earlier_slot_too_and_still_when
     let mut told = Vec::new();
     while let Ok(e) = fates.try_recv() {
         if e.seq == seq {
-            told.push((e.fate.name(), e.is_final, host.paid(&e)));
+            told.push((e.fate.name(), e.holds == crate::Holds::Finally, host.paid(&e)));
         }
     }
     assert_eq!(told.first(), Some(&("early", false, true)), "{told:?}");

@@ -1,7 +1,7 @@
 //! From a promise to its fate, and the calls that get nothing.
 
 use super::{super::slot::OwnState, world::*};
-use crate::{HeaderAnswer, NoBid, SubmitAnswer, desk::ProposerDesk};
+use crate::{HeaderAnswer, NoBid, SubmitAnswer, attributes::Attributes, desk::ProposerDesk};
 use alloy_primitives::{B256, U256};
 use std::{
     sync::atomic::Ordering,
@@ -9,7 +9,7 @@ use std::{
 };
 use tandem_crypto::{bls, domains};
 use tandem_module::Slots;
-use tandem_types::{Body, Fate, Wei};
+use tandem_types::{Body, Fate, Slot, Wei};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promise_is_sealed_built_offered_published_kept_and_settled() {
@@ -74,6 +74,33 @@ async fn a_call_too_early_for_a_stranger_or_on_an_unknown_parent_seals_nothing()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_header_leaves_on_a_block_that_another_beacon_node_may_be_about_to_reorg() {
+    let world = World::new();
+    let host = world.start_registered().await;
+    host.promise(&world, &transfer(1, 0, 2)).await.unwrap();
+    let on_head = world.attributes(world.head());
+    let on_parent = Attributes {
+        parent: tandem_types::BlockId { number: 38, hash: B256::repeat_byte(0x77) },
+        parent_beacon_root: B256::repeat_byte(0x78),
+        ..on_head.clone()
+    };
+    host.blocks.on_attributes_of(0, on_head.clone());
+    host.blocks.on_attributes_of(1, on_parent);
+    world.at(SLOT.get(), 100);
+    let refused = |a: HeaderAnswer| matches!(a, HeaderAnswer::NoBid(NoBid::NodesDisagree));
+    assert!(refused(host.ask(world.head()).await), "the second node told of the head's parent");
+    // A node that told of the slot before, and says nothing of this one, as Prysm does before it reorgs.
+    host.blocks.on_attributes_lost(1);
+    let slot = Slot::new(SLOT.get() - 1);
+    let before = Attributes { slot, timestamp: on_head.timestamp - world.chain.clock.slot_seconds, ..on_head.clone() };
+    host.blocks.on_attributes_of(1, before);
+    assert!(refused(host.ask(world.head()).await), "the second node is silent");
+    host.blocks.on_attributes_of(1, on_head);
+    assert!(matches!(host.ask(world.head()).await, HeaderAnswer::Bid(_)), "both mean the head");
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_timer_seals_a_slot_that_nobody_asks_for_and_nothing_is_promised_after() {
     let world = World::new();
     let host = world.start_registered().await;
@@ -101,6 +128,15 @@ async fn without_steering_the_own_block_is_offered_at_its_true_value() {
     host.kill().await;
 }
 
+/// Waits for an own block that pays more than the one promise of [`transfer`] with a tip of 1 gwei.
+async fn until_a_fuller_block_is_ready(world: &World, host: &Host) {
+    let core = host.blocks.core.clone();
+    let attributes = core.attributes.lock().get(SLOT, world.head().hash).unwrap();
+    let promised_alone = U256::from(1_000_000_000u64 * 21_000);
+    let fuller = |own: &OwnState| matches!(own, OwnState::Ready(o) if o.offer.meta.value > promised_alone);
+    eventually("a fuller block is ready", || fuller(&core.work(world.key()).on(&attributes).0.own.borrow())).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_block_is_filled_from_the_pool_and_bad_pool_transactions_are_dropped() {
     let mut world = World::new();
@@ -121,17 +157,44 @@ async fn the_block_is_filled_from_the_pool_and_bad_pool_transactions_are_dropped
     host.promise(&world, &due).await.unwrap();
     world.at_cutoff();
     host.blocks.on_attributes(world.attributes(world.head()));
-    let core = host.blocks.core.clone();
-    let attributes = core.attributes.lock().get(SLOT, world.head().hash).unwrap();
-    let promised_alone = U256::from(1_000_000_000u64 * 21_000);
-    let fuller = |own: &OwnState| matches!(own, OwnState::Ready(o) if o.offer.meta.value > promised_alone);
-    eventually("a fuller block is ready", || fuller(&core.work(world.key()).on(&attributes).0.own.borrow())).await;
-    drop(core);
+    until_a_fuller_block_is_ready(&world, &host).await;
     assert_eq!(files(world.dir.path(), "offer"), 2, "the promised block alone was written first");
     let bid = host.bid(world.head()).await;
     let payload = host.blocks.core.offers.payload(bid.message.header.block_hash).unwrap().unwrap();
     let txs: Vec<&[u8]> = payload.execution_payload.transactions.iter().map(|t| &t[..]).collect();
     assert_eq!(txs, [&raw(&due)[..], &raw(&good)[..]], "the promise first, then what can be executed");
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_bad_pool_transactions_than_are_looked_for_end_the_filling_and_do_not_empty_it() {
+    let mut world = World::new();
+    world.config.fill = true;
+    // Nine bad ones of different senders between good ones, best tip first.
+    let mut pool = serde_json::Map::new();
+    let mut good = Vec::new();
+    for n in 2..=13u8 {
+        let tx = transfer(n, 0, 40 - u64::from(n));
+        let mut entry = serde_json::to_value(&tx).unwrap();
+        entry["from"] = serde_json::json!(sender(n).address());
+        pool.insert(sender(n).address().to_string(), serde_json::json!({ "0": entry }));
+        if (4..=12).contains(&n) {
+            world.node.bad.lock().insert(*tx.tx_hash());
+        } else {
+            good.push(tx);
+        }
+    }
+    *world.node.pool.lock() = serde_json::json!({ "pending": pool });
+    let host = world.start_registered().await;
+    host.promise(&world, &transfer(1, 0, 1)).await.unwrap();
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    until_a_fuller_block_is_ready(&world, &host).await;
+    let bid = host.bid(world.head()).await;
+    let payload = host.blocks.core.offers.payload(bid.message.header.block_hash).unwrap().unwrap();
+    let txs: Vec<&[u8]> = payload.execution_payload.transactions.iter().map(|t| &t[..]).collect();
+    // The last good one stands behind the ninth bad one, where the block ends.
+    assert_eq!(txs, [&raw(&transfer(1, 0, 1))[..], &raw(&good[0])[..], &raw(&good[1])[..]]);
     host.kill().await;
 }
 

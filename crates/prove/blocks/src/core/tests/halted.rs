@@ -1,8 +1,15 @@
 //! A journal that halted: promises that were recorded are kept all the same, and one block only is
 //! published for a slot.
 
-use super::world::*;
-use crate::{HeaderAnswer, NoBid, SubmitAnswer};
+use super::{
+    relays::{give, relay_bid},
+    world::*,
+};
+use crate::{
+    HeaderAnswer, NoBid, SubmitAnswer,
+    desk::{DeskStatus, ProposerDesk},
+};
+use alloy_primitives::U256;
 use std::{
     any::Any,
     io,
@@ -12,13 +19,16 @@ use std::{
     },
 };
 use tandem_journal::{FileStorage, Storage, StorageFile};
-use tandem_types::Body;
+use tandem_module::Slots;
+use tandem_types::{BlockId, Body, Fate, Seal, SignerRef, SlotKey};
 
 /// What a disk does.
 #[derive(Default)]
 pub(super) struct Disk {
     /// Writes and syncs fail.
     pub(super) fails: AtomicBool,
+    /// Syncs fail, and what was written is there all the same.
+    pub(super) sync_fails: AtomicBool,
     /// Syncs do not end.
     pub(super) holds: AtomicBool,
 }
@@ -71,7 +81,7 @@ impl StorageFile for FailingFile {
         while self.1.holds.load(Ordering::SeqCst) {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        match self.1.fails.load(Ordering::SeqCst) {
+        match self.1.fails.load(Ordering::SeqCst) || self.1.sync_fails.load(Ordering::SeqCst) {
             true => Err(io::Error::other("the disk is gone")),
             false => self.0.sync(),
         }
@@ -151,10 +161,11 @@ async fn a_block_that_was_recorded_before_the_halt_stays_the_only_one() {
 async fn promises_that_were_recorded_before_the_journal_halted_are_kept_without_a_seal() {
     let world = World::new();
     let (host, disk) = start(&world).await;
-    let kept = transfer(1, 0, 2);
+    let (kept, in_doubt) = (transfer(1, 0, 2), transfer(2, 0, 2));
     host.promise(&world, &kept).await.unwrap();
-    disk.fails.store(true, Ordering::SeqCst);
-    assert_eq!(host.promise(&world, &transfer(2, 0, 2)).await.unwrap_err().code, "halted");
+    disk.sync_fails.store(true, Ordering::SeqCst);
+    assert_eq!(host.promise(&world, &in_doubt).await.unwrap_err().code, "halted");
+    assert_eq!(ProposerDesk::status(&host.blocks).await, DeskStatus::Ready, "headers must be asked for, to keep it");
     world.at_cutoff();
     host.blocks.on_attributes(world.attributes(world.head()));
     let bid = host.bid(world.head()).await;
@@ -162,7 +173,21 @@ async fn promises_that_were_recorded_before_the_journal_halted_are_kept_without_
     assert_eq!(host.submit(&world.blinded(&bid, 0)).await, SubmitAnswer::Published);
     let published = world.beacon.published.lock().pop().unwrap();
     let payload = published.signed_block.message.body.execution_payload;
-    assert_eq!(payload.transactions.iter().map(|t| t.to_vec()).collect::<Vec<_>>(), [raw(&kept).to_vec()]);
+    // The one whose sync failed, too: nobody has its promise, and nobody knows whether the disk has it.
+    let both = [raw(&kept).to_vec(), raw(&in_doubt).to_vec()];
+    assert_eq!(payload.transactions.iter().map(|t| t.to_vec()).collect::<Vec<_>>(), both);
+    host.kill().await;
+    // It had: now it is a promise, and its block is signed already. It is kept.
+    let host = world.start().await;
+    let recorded = host.blocks.core.duties(&world.key()).promises.clone();
+    assert_eq!(recorded.len(), 2, "the disk had both");
+    let again = recorded[1].seq();
+    world.at(SLOT.get(), 3_000);
+    let block = BlockId { number: SLOT.get(), hash: bid.message.header.block_hash };
+    let txs = [*kept.tx_hash(), *in_doubt.tx_hash()];
+    host.blocks.on_apply(chain_block(block, world.head().hash, SLOT.get(), &txs)).await;
+    assert!(matches!(host.blocks.fate(again), Some((Fate::Kept { .. }, false))), "{:?}", host.blocks.fate(again));
+    assert!(host.blocks.core.stopped.read().is_none());
     host.kill().await;
 }
 
@@ -171,11 +196,122 @@ async fn while_the_journal_is_halted_and_nothing_is_due_there_is_no_bid() {
     let world = World::new();
     let (host, disk) = start(&world).await;
     disk.fails.store(true, Ordering::SeqCst);
-    assert!(host.promise(&world, &transfer(1, 0, 2)).await.is_err());
+    // Another slot's record halts it: of a promise for this one the disk might have it.
+    let key = SlotKey { slot: SLOT.saturating_add(1), ..world.key() };
+    let seal = Body::Seal(Seal { key, items: Vec::new() });
+    assert!(host.blocks.core.record(key, SignerRef::Nobody, seal).await.is_err());
+    let status = ProposerDesk::status(&host.blocks).await;
+    assert!(matches!(&status, DeskStatus::NotReady(why) if why.contains("halted")), "{status:?}");
     world.at_cutoff();
     host.blocks.on_attributes(world.attributes(world.head()));
     let answer = host.ask(world.head()).await;
     assert!(matches!(answer, HeaderAnswer::NoBid(NoBid::Halted(_))), "{answer:?}");
     assert!(host.blocks.status().critical.iter().any(|c| c.code == "halted-no-bid"));
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_neither_journal_nor_disk_take_a_record_the_first_signed_block_is_published_and_no_second_one() {
+    let world = World::new().with_relay("honest", false);
+    let (host, disk) = start(&world).await;
+    give(&world, relay_bid(&world, &[transfer(2, 0, 1)], U256::from(123), &[]));
+    world.at(SLOT.get(), 400);
+    host.blocks.on_attributes(world.attributes(world.head()));
+    let bid = host.bid(world.head()).await;
+    eventually("the offer is written", || files(world.dir.path(), "relay") == 1).await;
+    disk.fails.store(true, Ordering::SeqCst);
+    let offers = world.dir.path().join("blocks/offers");
+    std::fs::rename(&offers, world.dir.path().join("away")).unwrap();
+    let (first, second) = (world.blinded(&bid, 0), world.blinded(&bid, 1));
+    assert_eq!(host.submit(&first).await, SubmitAnswer::Published);
+    let answer = host.submit(&second).await;
+    assert!(is_equivocation(&answer), "{answer:?}");
+    assert_eq!(host.submit(&first).await, SubmitAnswer::Published, "the same one again is fine");
+    let told = host.blocks.status().critical;
+    assert!(told.iter().any(|c| c.code == "first-not-kept"), "an operator is told: {told:?}");
+    assert!(world.relays[0].submitted.lock().iter().all(|b| *b == first), "nothing else went to the relay");
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_or_a_forgone_book_that_can_not_be_read_stops_promising() {
+    for name in [crate::core::STOP_FILE, "opening.json"] {
+        let world = World::new();
+        // A folder has its name: it is there, and can not be read.
+        let path = world.dir.path().join("blocks").join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        let host = world.start().await;
+        let why = host.blocks.core.stopped.read().clone();
+        assert!(why.as_ref().is_some_and(|w| w.contains(name)), "{why:?}");
+        host.kill().await;
+        std::fs::remove_dir(&path).unwrap();
+        let host = world.start().await;
+        // What was forgone until then is not known for that: an operator has to look.
+        let is_book = name != crate::core::STOP_FILE;
+        assert_eq!(host.blocks.core.stopped.read().is_some(), is_book);
+        host.blocks.resume().unwrap();
+        host.kill().await;
+        let host = world.start().await;
+        assert_eq!(*host.blocks.core.stopped.read(), None);
+        host.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_stands_still_at_the_seal_costs_no_promise_its_block_and_what_is_signed_waits_for_it() {
+    let world = World::new();
+    let (host, disk) = start(&world).await;
+    let txs = [transfer(1, 0, 2), transfer(2, 0, 2)];
+    for tx in &txs {
+        host.promise(&world, tx).await.unwrap();
+    }
+    disk.holds.store(true, Ordering::SeqCst);
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    let mut answer = host.ask(world.head()).await;
+    for _ in 0..10 {
+        // A loaded machine may come to it with the next call.
+        if !matches!(answer, HeaderAnswer::Bid(_)) {
+            answer = host.ask(world.head()).await;
+        }
+    }
+    let bid = decode(answer);
+    let payload = host.blocks.core.offers.payload(bid.message.header.block_hash).unwrap().unwrap().execution_payload;
+    assert_eq!(
+        payload.transactions.iter().map(|t| t.to_vec()).collect::<Vec<_>>(),
+        txs.each_ref().map(|t| raw(t).to_vec())
+    );
+    eventually("they are public", || world.node.sent.lock().len() == 2).await;
+    assert!(host.blocks.status().critical.iter().any(|c| c.code == "seal-not-synced"), "an operator is told");
+    assert!(!host.journal.is_halted() && host.journal.sealed(&world.key()).is_none());
+    assert!(host.blocks.core.duties(&world.key()).completeness.is_none());
+    disk.holds.store(false, Ordering::SeqCst);
+    eventually("it is sealed", || host.journal.sealed(&world.key()).is_some()).await;
+    host.blocks.core.complete_sealed().await;
+    eventually("and its root signed", || host.blocks.core.duties(&world.key()).completeness.is_some()).await;
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_stands_still_at_the_signed_block_delays_its_publication_by_no_more_than_a_moment() {
+    let world = World::new();
+    let (host, disk) = start(&world).await;
+    host.promise(&world, &transfer(1, 0, 2)).await.unwrap();
+    host.served_block(&world).await;
+    let bid = host.bid(world.head()).await;
+    eventually("what follows from the seal is recorded", || {
+        host.blocks.core.duties(&world.key()).completeness.is_some()
+    })
+    .await;
+    disk.holds.store(true, Ordering::SeqCst);
+    let (first, second) = (world.blinded(&bid, 0), world.blinded(&bid, 1));
+    assert_eq!(host.submit(&first).await, SubmitAnswer::Published);
+    assert!(host.blocks.core.duties(&world.key()).seen_block.is_none(), "the disk has nothing of it");
+    assert!(host.blocks.status().critical.iter().any(|c| c.code == "first-not-kept"), "an operator is told");
+    let answer = host.submit(&second).await;
+    assert!(is_equivocation(&answer), "{answer:?}");
+    assert_eq!(host.submit(&first).await, SubmitAnswer::Published, "the same one again is fine");
+    disk.holds.store(false, Ordering::SeqCst);
+    eventually("it is recorded in the end", || host.blocks.core.duties(&world.key()).seen_block.is_some()).await;
     host.kill().await;
 }

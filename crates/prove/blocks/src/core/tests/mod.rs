@@ -2,13 +2,19 @@
 //! A kill is modelled by dropping everything and starting again from the same folder.
 
 mod building;
-mod fakes;
+pub(crate) mod fakes;
 mod fates;
 mod finality;
 mod flow;
 mod halted;
+mod long_stop;
+mod lost;
 mod offers;
+mod owed;
 mod posting;
 mod relays;
 mod restart;
+mod served_stop;
+mod silence;
+mod vectors;
 mod world;

@@ -1,13 +1,13 @@
 //! What a module is refused that drafts without asking what is open.
 
 use super::world::*;
-use alloy_consensus::TxEnvelope;
+use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, Signature, U256};
 use std::sync::atomic::Ordering;
-use tandem_journal::FirstUse;
+use tandem_journal::{FirstUse, RoomLimits};
 use tandem_module::{Commit, Refusal, Slots};
-use tandem_types::{Body, Draft, InclusionPromise, Signed, SignerRef, SlotKey, body::SeenSender};
+use tandem_types::{Body, Draft, InclusionPromise, Signed, SignerRef, Slot, SlotKey, body::SeenSender};
 
 /// Straight through the module's door, whatever the list of open slots says.
 async fn commit(host: &Host, world: &World, key: SlotKey, tx: &TxEnvelope) -> Result<Signed, Refusal> {
@@ -120,5 +120,69 @@ async fn a_promise_that_waits_for_its_sync_is_told_to_who_looks_for_it_once_it_i
         (first.unwrap(), by_tx.unwrap(), by_request.unwrap())
     };
     assert_eq!((by_tx.as_ref(), by_request.as_ref()), (Some(&first), Some(&first)));
+    host.kill().await;
+}
+
+/// A transfer with so much gas.
+fn thirsty(from: u8, gas_limit: u64) -> TxEnvelope {
+    let tx = TxEip1559 {
+        chain_id: 1337,
+        gas_limit,
+        max_fee_per_gas: 100_000_000_000,
+        to: Address::repeat_byte(9).into(),
+        ..Default::default()
+    };
+    let signature = Signature::from_raw(&sender(from).sign(tx.signature_hash())).unwrap();
+    tx.into_signed(signature).into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_room_is_configured_no_more_is_promised_than_the_slots_block_can_hold() {
+    let mut world = World::new();
+    world.config.simulate_gas_cap = 1_000_000_000;
+    let host = world.start_registered().await;
+    let wide = RoomLimits { gas: 200_000_000, blobs: 50, bytes: 9 << 20, ..RoomLimits::default() };
+    host.journal.set_room(wide).unwrap();
+    let room = host.blocks.open()[0].room;
+    let least = 60_000_000 - 5 * (60_000_000 / 1_024);
+    assert_eq!((room.gas_total, room.gas, room.unsecured_gas), (least, least, least / 2));
+    assert_eq!((room.blobs, room.unsecured_blobs), (9, 4));
+    assert!(room.bytes < 8 << 20 && room.unsecured_bytes <= room.bytes / 2, "{room:?}");
+
+    let txs: Vec<TxEnvelope> = (1..=6).map(|from| thirsty(from, 15_000_000)).collect();
+    let asked = txs.iter().map(|tx| commit(&host, &world, world.key(), tx));
+    let refused: Vec<Refusal> = futures::future::join_all(asked).await.into_iter().filter_map(Result::err).collect();
+    assert_eq!(refused.len(), 3, "three fit, however many ask at once");
+    assert!(refused.iter().all(|r| r.code == "exhausted"), "{refused:?}");
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    let bid = host.bid(world.head()).await;
+    assert_eq!(bid.message.header.gas_used, 3 * 21_000, "and all three are in the block");
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_promised_while_no_head_tells_what_a_block_holds() {
+    let world = World::new();
+    let host = world.start_registered().await;
+    *host.blocks.core.view.write() = crate::chain::ChainView::default();
+    let refused = commit(&host, &world, world.key(), &transfer(1, 0, 2)).await.unwrap_err();
+    assert_eq!(refused.code, "node-not-synced");
+    world.at(SLOT.get() - 2, 500);
+    assert!(host.blocks.open().is_empty());
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_looks_at_made_up_slots_is_told_nothing_and_leaves_nothing_behind() {
+    let world = World::new();
+    let host = world.start_registered().await;
+    for n in 1_000..1_100 {
+        let key = SlotKey { slot: Slot::new(n), ..world.key() };
+        assert!(host.blocks.delegation(&key).await.unwrap().is_none());
+        assert!(host.blocks.completeness(&key).await.unwrap().is_none());
+        assert!(host.journal.known(&key).is_none(), "slot {n} is remembered");
+    }
+    assert!(host.blocks.delegation(&world.key()).await.unwrap().is_some());
     host.kill().await;
 }

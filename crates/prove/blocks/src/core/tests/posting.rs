@@ -104,3 +104,25 @@ async fn a_relay_that_claims_more_than_arithmetic_holds_neither_wins_nor_makes_t
         host.kill().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promised_transactions_are_sent_to_a_client_that_was_down_until_it_is_back() {
+    let world = World::new();
+    let host = world.start_registered().await;
+    let both = [transfer(1, 0, 2), transfer(2, 0, 2)];
+    for tx in &both {
+        host.promise(&world, tx).await.unwrap();
+    }
+    world.node.deaf.store(true, Ordering::SeqCst);
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    let retried = || host.blocks.status().counters.get("promised_sends_retried").copied().unwrap_or_default();
+    eventually("each was tried twice", || retried() >= 4).await;
+    assert!(world.node.sent.lock().is_empty());
+    world.node.deaf.store(false, Ordering::SeqCst);
+    eventually("both are sent", || world.node.sent.lock().len() == 2).await;
+    let before = retried();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!((world.node.sent.lock().clone(), retried()), (both.iter().map(raw).collect(), before), "once each");
+    host.kill().await;
+}

@@ -156,6 +156,29 @@ async fn a_slow_relay_never_costs_a_promise() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_silent_three_times_is_waited_for_briefly_until_it_answers() {
+    let mut world = World::new().with_relay("silent", false);
+    (world.config.header_ms, world.config.silent_relay_ms) = (240, 60);
+    let host = world.start_registered().await;
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    let short = Duration::from_millis(60);
+    *world.relays[0].slow.lock() = Duration::from_secs(60);
+    for _ in 0..5 {
+        host.ask(world.head()).await;
+    }
+    let was_short = || world.relays[0].within.lock().iter().map(|w| *w <= short).collect::<Vec<_>>();
+    assert_eq!(was_short(), [false, false, false, true, true]);
+    assert_eq!(host.blocks.status().counters["relay_hurried"], 1);
+    // It answers, within the short time; the next call gives it the whole time again.
+    *world.relays[0].slow.lock() = Duration::ZERO;
+    host.ask(world.head()).await;
+    host.ask(world.head()).await;
+    assert_eq!(was_short()[5..], [true, false]);
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_answers_404_to_v2_is_never_asked_by_v1_and_is_no_success() {
     let world = World::new().with_relay("old", false);
     let host = world.start_registered().await;
@@ -171,4 +194,81 @@ async fn a_relay_that_answers_404_to_v2_is_never_asked_by_v1_and_is_no_success()
     assert_eq!(c.status, 502);
     assert!(c.message.contains("404"), "{}", c.message);
     host.kill().await;
+}
+
+/// A relay's bid for the very block that was built here, which is ready.
+async fn bid_for_the_own_block(world: &World, host: &Host, tx: &TxEnvelope, state_root: Option<B256>) -> RelayBid {
+    world.at_cutoff();
+    host.blocks.on_attributes(world.attributes(world.head()));
+    eventually("the own block is ready", || !host.blocks.core.offers.of_slot(SLOT).is_empty()).await;
+    let own = host.blocks.core.offers.of_slot(SLOT).remove(0);
+    let mut message = BuilderBid { value: Wei::from_eth(5).get(), pubkey: relay_key().public_key(), ..own.bid.clone() };
+    message.header.state_root = state_root.unwrap_or(message.header.state_root);
+    let signature = relay_key().sign(domains::bid(world.chain.genesis_fork_version, &message));
+    let list = payload::transactions([raw(tx)]).unwrap();
+    let proofs = Some(InclusionProofs::prove(&list, &[0]).unwrap());
+    RelayBid { bid: SignedBuilderBid { message, signature }, proofs }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_offers_the_block_that_was_built_here_takes_its_payload_from_nobody() {
+    let world = World::new().with_relay("same", true);
+    let host = world.start_registered().await;
+    let tx = transfer(1, 0, 2);
+    host.promise(&world, &tx).await.unwrap();
+    let same = bid_for_the_own_block(&world, &host, &tx, None).await;
+    let hash = same.bid.message.header.block_hash;
+    give(&world, same);
+    let bid = host.bid(world.head()).await;
+    assert_eq!(bid.message.header.block_hash, hash);
+    eventually("the relay's offer was written", || files(world.dir.path(), "relay") == 1).await;
+    assert!(host.blocks.core.offers.payload(hash).unwrap().is_some(), "the payload is still here");
+    let block = world.blinded(&bid, 0);
+    assert_eq!(host.submit(&block).await, SubmitAnswer::Published);
+    // Both are used: our payload, and the relay that has the block as well.
+    eventually("it is published here", || world.beacon.published.lock().len() == 1).await;
+    eventually("and handed to the relay", || world.relays[0].submitted.lock().contains(&block)).await;
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bid_that_only_has_an_own_blocks_hash_is_answered_with_the_own_block() {
+    let world = World::new().with_relay("liar", true);
+    let host = world.start_registered().await;
+    let tx = transfer(1, 0, 2);
+    host.promise(&world, &tx).await.unwrap();
+    let lie = B256::repeat_byte(0xee);
+    give(&world, bid_for_the_own_block(&world, &host, &tx, Some(lie)).await);
+    let bid = host.bid(world.head()).await;
+    assert_ne!(bid.message.header.state_root, lie);
+    assert_eq!(host.submit(&world.blinded(&bid, 0)).await, SubmitAnswer::Published);
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_least_value_counts_only_where_nothing_is_due() {
+    for due in [true, false] {
+        let mut world = World::new().with_relay("poor", true);
+        world.config.min_bid = Wei::from_eth(1);
+        let host = world.start_registered().await;
+        let tx = transfer(1, 0, 2);
+        if due {
+            host.promise(&world, &tx).await.unwrap();
+            // Nothing but the bid could keep it.
+            world.node.broken.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+        give(&world, relay_bid(&world, &[tx], U256::from(7), &[0]));
+        world.at_cutoff();
+        host.blocks.on_attributes(world.attributes(world.head()));
+        match host.ask(world.head()).await {
+            HeaderAnswer::Bid(bid) => {
+                assert!(due, "it pays less than the least");
+                let bid: SignedBuilderBid = tandem_beacon::decode(&bid.ssz, 1 << 24).unwrap();
+                assert_eq!(bid.message.header.block_hash, B256::repeat_byte(0x42));
+            }
+            HeaderAnswer::NoBid(NoBid::NothingBetter) => assert!(!due, "it keeps what is due"),
+            other => panic!("{other:?}"),
+        }
+        host.kill().await;
+    }
 }

@@ -56,6 +56,8 @@ pub struct World {
     pub clock: Arc<HandClock>,
     pub node: Arc<FakeNode>,
     pub beacon: Arc<FakeBeacon>,
+    /// Asked before that one.
+    pub asked_first: Option<Arc<FakeBeacon>>,
     pub relays: Vec<Arc<FakeRelay>>,
     pub config: Config,
     /// How a journal is begun.
@@ -116,6 +118,7 @@ impl World {
             clock: Arc::default(),
             node: Arc::default(),
             beacon: Arc::default(),
+            asked_first: None,
             relays: Vec::new(),
             config: Config { fill: false, ..Config::default() },
             first_use: FirstUse::Yes,
@@ -144,6 +147,8 @@ impl World {
             delegated: Default::default(),
             failing: Default::default(),
             registered: Default::default(),
+            asked: Default::default(),
+            within: Default::default(),
         }));
         self
     }
@@ -217,13 +222,15 @@ impl World {
         std::fs::create_dir_all(&blocks_dir).unwrap();
         let deps = Deps {
             chain: self.chain,
+            forks: tandem_state::Forks { osaka: 0, blobs: Vec::new() },
             clock: self.clock.clone(),
             door: house,
             bid_key: Arc::new(BidKey::new(secret(2), self.chain.genesis_fork_version)),
             rpc: self.node.clone(),
             validator,
             accounts: self.node.clone(),
-            beacons: vec![self.beacon.clone() as Arc<dyn Beacon>],
+            reader: Arc::new(AsTold { rpc: self.node.clone(), clock: self.chain.clock }),
+            beacons: self.asked_first.iter().chain([&self.beacon]).map(|b| b.clone() as Arc<dyn Beacon>).collect(),
             relays: self.relays.iter().map(|r| r.clone() as Arc<dyn Relay>).collect(),
             dir: blocks_dir,
         };
@@ -279,6 +286,15 @@ impl Host {
     }
 
     pub async fn promise_in(&self, world: &World, slot: Slot, tx: &TxEnvelope) -> Result<Signed, Refusal> {
+        self.promise_at(world, slot, tx, 0).await
+    }
+
+    /// Promises on a head at which the sender's nonce is this one.
+    pub async fn promise_seen(&self, world: &World, tx: &TxEnvelope, nonce: u64) -> Result<Signed, Refusal> {
+        self.promise_at(world, SLOT, tx, nonce).await
+    }
+
+    async fn promise_at(&self, world: &World, slot: Slot, tx: &TxEnvelope, nonce: u64) -> Result<Signed, Refusal> {
         let key = SlotKey { slot, ..world.key() };
         let served = self.blocks.open().into_iter().find(|s| s.key == key);
         assert!(served.is_some(), "the slot is open: {:?}", self.blocks.why_closed(Some(slot)));
@@ -291,7 +307,7 @@ impl Host {
             price: U256::from(5),
             deposited: true,
             private: false,
-            seen: SeenSender { at: world.head(), nonce: 0, balance: U256::MAX, has_code: false },
+            seen: SeenSender { at: world.head(), nonce, balance: U256::MAX, has_code: false },
         });
         let draft = Draft { signer: SignerRef::Committer(key), body, attachments: Vec::new() };
         self.module.commit(draft).await
@@ -306,13 +322,19 @@ impl Host {
     pub async fn bid(&self, parent: BlockId) -> SignedBuilderBid {
         decode(self.ask(parent).await)
     }
+    /// Past the cut-off of our slot: the block whose header is served on the head.
+    pub async fn served_block(&self, world: &World) -> BlockId {
+        world.at_cutoff();
+        self.blocks.on_attributes(world.attributes(world.head()));
+        BlockId { number: SLOT.get(), hash: self.bid(world.head()).await.message.header.block_hash }
+    }
     pub async fn submit(&self, block: &SignedBlindedBeaconBlock) -> SubmitAnswer {
         self.blocks.submit(block.clone(), SubmitVersion::V2).await
     }
 
     /// Whether the tip is booked under a fate's promise.
     pub fn paid(&self, e: &crate::FateEvent) -> bool {
-        self.blocks.is_paid(&self.journal.by_seq(e.seq).unwrap(), &e.fate)
+        e.holds != crate::Holds::NoMore && self.blocks.is_paid(&self.journal.by_seq(e.seq).unwrap(), &e.fate)
     }
 
     /// Stops as a kill does: nothing is closed or flushed by the tasks.

@@ -1,0 +1,87 @@
+//! Nonces that several transactions are asked for with: one of them must win.
+
+use super::{Answer, Asked};
+use alloy_primitives::Bytes;
+use std::collections::{BTreeMap, HashMap};
+
+/// Answers of one nonce that are told.
+const MOST_OF_A_STORY: usize = 40;
+
+/// A sender and a nonce.
+type Scope = (u32, u64);
+
+/// What came for contested nonces.
+#[derive(Debug, Default)]
+pub(super) struct Contested {
+    /// Nonces for which something was refused since something else is promised, and when that was said last:
+    /// what, must be known in the end.
+    taken: BTreeMap<Scope, u64>,
+    /// Requests that are under way, by when they began.
+    begun: HashMap<Bytes, u64>,
+    /// From when to when a request of the nonce went without an answer while the host was killed. A host may
+    /// refuse for one that it has decided and not written yet; if the kill takes that one, nobody holds the
+    /// nonce, and nobody is told that somebody does after it.
+    silent: HashMap<Scope, Vec<(u64, u64)>>,
+    /// When the host was killed.
+    kills: Vec<u64>,
+    /// What came for each, in order: a contradiction about it is told with its story.
+    stories: HashMap<Scope, Vec<String>>,
+}
+
+impl Contested {
+    /// Takes down an answer that came at some time, in unix milliseconds.
+    pub fn note(&mut self, asked: &Asked, answer: &Answer, at_ms: u64) {
+        if !asked.contested {
+            return;
+        }
+        let scope = (asked.sender, asked.nonce);
+        let begun = self.begun.remove(&asked.request);
+        let what = match answer {
+            Answer::Promise(_) => "promised",
+            Answer::WasPromised => "expired, and was promised",
+            Answer::Refused(code) => code,
+            Answer::Nothing => {
+                if let Some(begun) = begun.filter(|begun| self.kills.iter().any(|k| (*begun..=at_ms).contains(k))) {
+                    self.silent.entry(scope).or_default().push((begun, at_ms));
+                }
+                "no answer"
+            }
+        };
+        let story = self.stories.entry(scope).or_default();
+        if story.len() < MOST_OF_A_STORY {
+            story.push(format!("{at_ms} slot {} tx {}: {what}", asked.slot, asked.tx_hash));
+        }
+    }
+
+    /// A request was refused since something else of its nonce is promised.
+    pub fn take(&mut self, asked: &Asked, at_ms: u64) {
+        let at = self.taken.entry((asked.sender, asked.nonce)).or_default();
+        *at = at_ms.max(*at);
+    }
+
+    /// A request is sent.
+    pub fn begin(&mut self, asked: &Asked, at_ms: u64) {
+        if asked.contested {
+            self.begun.insert(asked.request.clone(), at_ms);
+        }
+    }
+
+    /// The host is killed.
+    pub fn killed(&mut self, at_ms: u64) {
+        self.kills.push(at_ms);
+    }
+
+    /// What was refused for another although none is promised, with its story.
+    pub fn unwon(&self, promised: impl Fn(&Scope) -> bool) -> Vec<String> {
+        let lost = |scope: &Scope, said: u64| {
+            self.silent.get(scope).is_some_and(|all| all.iter().any(|(from, to)| (*from..=*to).contains(&said)))
+        };
+        let open = self.taken.iter().filter(|(scope, said)| !promised(scope) && !lost(scope, **said));
+        open.map(|(scope, _)| {
+            let story = self.stories.get(scope).map(|all| all.join("; ")).unwrap_or_default();
+            let (sender, nonce) = scope;
+            format!("sender {sender} nonce {nonce}: all were refused for another, and none is promised ({story})")
+        })
+        .collect()
+    }
+}
