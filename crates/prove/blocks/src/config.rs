@@ -27,6 +27,9 @@ pub struct Config {
     /// Milliseconds that a relay gets which was silent three times in a row, until it answers again; every
     /// eighth call it gets the whole time. One silent relay would otherwise delay every block.
     pub silent_relay_ms: u64,
+    /// Milliseconds that the data folder's disk is waited for at a slot's seal and at a signed block. A good one
+    /// takes a few; one that stands still must not cost the block.
+    pub disk_ms: u64,
     /// Milliseconds for one attempt to publish a block.
     pub publish_ms: u64,
     /// Milliseconds into a slot after which a header call is late: no relay is asked any more, and where
@@ -96,6 +99,7 @@ impl Default for Config {
             header_reserve_ms: 40,
             silent_relay_ms: 300,
             late_in_slot_ms: 2_000,
+            disk_ms: 500,
             publish_ms: 4_000,
             relay_ms: 3_000,
             build_ms: 2_000,
@@ -144,6 +148,9 @@ impl Config {
         }
         if self.late_in_slot_ms == 0 {
             return bad("late_in_slot_ms", "use at least 1; 2000 is what others use");
+        }
+        if self.disk_ms == 0 || self.disk_ms > 10_000 {
+            return bad("disk_ms", "use 1 to 10000: the slot runs meanwhile");
         }
         if self.relay_ms == 0 {
             return bad("relay_ms", "use at least 1");

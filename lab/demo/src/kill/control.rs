@@ -5,10 +5,19 @@ use crate::report::Report;
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 
+/// Whether a lost promise was found.
+pub(super) fn is_caught(kinds: &BTreeMap<Kind, usize>) -> bool {
+    losses(kinds) > 0
+}
+
+fn losses(kinds: &BTreeMap<Kind, usize>) -> usize {
+    kinds.iter().filter(|(kind, _)| kind.is_loss()).map(|(_, n)| n).sum()
+}
+
 /// The control must have been caught by what an early acknowledgement leads to; whatever else went wrong beside
 /// it does not count.
 pub(super) fn judge(kinds: &BTreeMap<Kind, usize>, seed: u64) -> Result<Report> {
-    let losses: usize = kinds.iter().filter(|(k, _)| k.is_loss()).map(|(_, n)| n).sum();
+    let losses = losses(kinds);
     if losses == 0 {
         bail!("the host acknowledged before it wrote, and the loop found no lost promise (seed {seed}): {kinds:?}");
     }

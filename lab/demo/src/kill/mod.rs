@@ -236,14 +236,13 @@ impl Run<'_> {
             if round % TELL_EVERY == 0 || round == options.rounds {
                 self.tell(round).await;
             }
-            if !self.oracle.lock().await.faults().is_empty() {
+            if self.is_decided(options).await {
                 break;
             }
         }
         crowd.stop().await;
-        let failed = !self.oracle.lock().await.faults().is_empty();
         // A control that was caught needs no more; anything else is looked at to the end.
-        if options.break_write && failed {
+        if options.break_write && self.is_decided(options).await {
             return self.print_faults().await;
         }
         self.auditor.close(crowd).await?;
@@ -258,6 +257,13 @@ impl Run<'_> {
         self.rows_of_time(report, settled, options.rounds >= WHOLE).await;
         segments.rows(report, options.rounds, options.rounds >= WHOLE);
         self.print_faults().await
+    }
+
+    /// Whether further rounds can change the verdict. A control goes on until a lost promise shows: what it lost
+    /// may show first as something else, which proves less.
+    async fn is_decided(&self, options: &Options) -> bool {
+        let oracle = self.oracle.lock().await;
+        if options.break_write { control::is_caught(oracle.kinds()) } else { !oracle.faults().is_empty() }
     }
 
     /// A relay keeps the first message of a slot, and notes where it was given another one.

@@ -25,9 +25,6 @@ use tandem_types::{
     tagged,
 };
 
-/// Milliseconds that a seal's sync is waited for. A good disk takes a few; one that stands still must not cost the
-/// block, which is prepared behind this.
-const SEAL_MS: u64 = 500;
 /// Tries to write a seal while promises that were decided before the cut-off still arrive.
 const SEAL_TRIES: usize = 8;
 /// Promised transactions that are sent to the client at once.
@@ -56,7 +53,7 @@ impl Core {
         if !self.is_past_cutoff(key.slot) {
             return Err(BlocksError::Door { kind: "seal", key, why: "it is before the cut-off".into() });
         }
-        let list = match tokio::time::timeout(self.scaled(SEAL_MS), self.write_seal(key)).await {
+        let list = match tokio::time::timeout(self.scaled(self.config.disk_ms), self.write_seal(key)).await {
             Ok(Ok(record)) => self.sealed_list(key, &record)?,
             Ok(Err(e)) if self.door.journal().is_halted() => {
                 self.unsealed_list(key, "unsealed-while-halted", &e.to_string())

@@ -21,9 +21,6 @@ use tandem_beacon::{ForkName, SignedBlindedBeaconBlock, UnblindedPayload, Versio
 use tandem_crypto::{bls, domains::SigningFork};
 use tandem_types::{Body, SeenBlock, SignerRef, SlotKey};
 
-/// Milliseconds that a disk is waited for: the slot runs, and its signed block is worth nothing after it.
-const DISK_MS: u64 = 500;
-
 /// What is said of a disk that is waited for no longer.
 fn late() -> BlocksError {
     BlocksError::State("the disk stands still".into())
@@ -105,9 +102,11 @@ impl Core {
     /// Writes the block where it can, then binds its root: the first one for its proposer and slot. While the journal
     /// is halted the root is kept beside it, once for ever all the same.
     async fn remember(&self, offer: &Offer, root: B256, block: &SignedBlindedBeaconBlock) -> Result<(), Complaint> {
+        // The slot runs, and its signed block is worth nothing after it.
+        let wait = self.scaled(self.config.disk_ms);
         let (store, kept) = (self.offers.clone(), block.clone());
         let failed = |e: BlocksError| Complaint::failed(e.to_string());
-        let kept = tokio::time::timeout(self.scaled(DISK_MS), Self::blocking(move || store.put_blinded(root, &kept)));
+        let kept = tokio::time::timeout(wait, Self::blocking(move || store.put_blinded(root, &kept)));
         if let Err(e) = kept.await.map_err(|_| late()).flatten() {
             // As on a full disk. It is wanted only by a restart within the slot; the slot itself wants the block.
             let why = format!("block {root} is published, and would not be after a restart now: {e}");
@@ -121,7 +120,7 @@ impl Core {
             return Err(self.equivocation(key, root));
         }
         let seen = Body::SeenBlock(SeenBlock { key, block_root: root, block_hash: first.block_hash });
-        match tokio::time::timeout(self.scaled(DISK_MS), self.record(key, SignerRef::Nobody, seen)).await {
+        match tokio::time::timeout(wait, self.record(key, SignerRef::Nobody, seen)).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(BlocksError::Conflict { .. })) => return Err(self.equivocation(key, root)),
             Ok(Err(_)) if self.door.journal().is_halted() => {}

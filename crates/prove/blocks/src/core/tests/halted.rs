@@ -91,6 +91,13 @@ impl StorageFile for FailingFile {
     }
 }
 
+/// A world whose hosts wait for a disk only as long as an operator's do.
+fn impatient() -> World {
+    let mut world = World::new();
+    world.config.disk_ms = crate::Config::default().disk_ms;
+    world
+}
+
 pub(super) async fn start(world: &World) -> (Host, Arc<Disk>) {
     let disk = Arc::<Disk>::default();
     let files = FileStorage::new(world.dir.path().join("journal")).unwrap();
@@ -259,7 +266,7 @@ async fn a_stop_or_a_forgone_book_that_can_not_be_read_stops_promising() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_stands_still_at_the_seal_costs_no_promise_its_block_and_what_is_signed_waits_for_it() {
-    let world = World::new();
+    let world = impatient();
     let (host, disk) = start(&world).await;
     let txs = [transfer(1, 0, 2), transfer(2, 0, 2)];
     for tx in &txs {
@@ -294,7 +301,7 @@ async fn a_disk_that_stands_still_at_the_seal_costs_no_promise_its_block_and_wha
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_stands_still_at_the_signed_block_delays_its_publication_by_no_more_than_a_moment() {
-    let world = World::new();
+    let world = impatient();
     let (host, disk) = start(&world).await;
     host.promise(&world, &transfer(1, 0, 2)).await.unwrap();
     host.served_block(&world).await;

@@ -200,7 +200,7 @@ impl Replay {
             relays: Vec::new(),
             dir: dir.path().join("blocks"),
         };
-        let blocks = Blocks::start(deps, Config { fill: false, ..Config::default() }).await.unwrap();
+        let blocks = Blocks::start(deps, Config { fill: false, disk_ms: 10_000, ..Config::default() }).await.unwrap();
         let parent = BlockId { number: number(&parent["number"]), hash: get(&parent, "/hash") };
         Self { folder, chain, duty, secret, parent, clock, geth, prysm, blocks, module, dir }
     }

@@ -120,7 +120,8 @@ impl World {
             beacon: Arc::default(),
             asked_first: None,
             relays: Vec::new(),
-            config: Config { fill: false, ..Config::default() },
+            // A slow machine's disk is no disk that stands still.
+            config: Config { fill: false, disk_ms: 10_000, ..Config::default() },
             first_use: FirstUse::Yes,
         };
         let duty = ProposerDuty { slot: SLOT, pubkey: validator().public_key(), index: INDEX };
