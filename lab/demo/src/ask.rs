@@ -109,15 +109,22 @@ pub async fn send(gateway: &str, request: &Bytes, within: Duration) -> Answer {
     }
 }
 
+/// How long one answer may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The slots that a host serves now, soonest first.
 ///
 /// # Errors
 /// If it does not answer in Fabric's form.
 pub async fn served(gateway: &str) -> Result<Vec<Served>> {
-    let v = http::rpc(gateway, "slots", json!([]), Duration::from_secs(2)).await?;
+    let v = http::rpc(gateway, "slots", json!([]), PATIENCE).await?;
     let list = v.get("slots").unwrap_or(&v).as_array().context("`slots` answered no list")?.clone();
-    let number = |v: &serde_json::Value| v.as_u64().or_else(|| v.as_str().and_then(|s| s.parse().ok()));
     Ok(list.iter().filter_map(|s| number(&s["slot"])).map(|slot| Served { slot }).collect())
+}
+
+/// A number, plain or quoted.
+pub fn number(v: &serde_json::Value) -> Option<u64> {
+    v.as_u64().or_else(|| v.as_str()?.parse().ok())
 }
 
 /// The whole promise of a transaction, with delegation and fate, as `tandem_promise` tells it.
@@ -125,7 +132,7 @@ pub async fn served(gateway: &str) -> Result<Vec<Served>> {
 /// # Errors
 /// If the host does not answer.
 pub async fn promise(gateway: &str, hash: &str) -> Result<serde_json::Value> {
-    http::rpc(gateway, "tandem_promise", json!([hash]), Duration::from_secs(2)).await
+    http::rpc(gateway, "tandem_promise", json!([hash]), PATIENCE).await
 }
 
 /// Waits until a host serves at least one slot.

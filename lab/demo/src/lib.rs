@@ -8,6 +8,7 @@
 pub mod ask;
 pub mod bench;
 pub mod browser;
+pub mod decisions;
 pub use tandem_testkit::http;
 pub mod kill;
 pub mod process;

@@ -22,6 +22,9 @@ use tandem_types::{SlotClock, Wei};
 /// How long an answer of the devnet may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a host waits for what it promised, as `tandem init` writes it.
+const WAITS: &str = "waits_ms = 60000";
+
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct RigConfig {
@@ -39,6 +42,10 @@ pub struct RigConfig {
     pub gas_limit: u64,
     /// Finality.
     pub finality: FinalityConfig,
+    /// Per mille of a slot after which its block is late.
+    pub late_after_permille: u64,
+    /// Whether the next proposer orphans a late head.
+    pub reorg_late_heads: bool,
     /// Further accounts that have just so much at genesis.
     pub purses: BTreeMap<Address, Wei>,
     /// Keep the folder of keys, journals and logs at the end.
@@ -47,6 +54,7 @@ pub struct RigConfig {
 
 impl Default for RigConfig {
     fn default() -> Self {
+        let devnet = tandem_devnet::Config::default();
         Self {
             slot_ms: 2_000,
             slot_seconds: 12,
@@ -55,6 +63,8 @@ impl Default for RigConfig {
             accounts: 40_000,
             gas_limit: 60_000_000,
             finality: FinalityConfig::default(),
+            late_after_permille: devnet.late_after_permille,
+            reorg_late_heads: devnet.reorg_late_heads,
             purses: BTreeMap::new(),
             keep: false,
         }
@@ -91,6 +101,8 @@ impl Rig {
             load_accounts: config.accounts,
             gas_limit: config.gas_limit,
             finality: config.finality,
+            late_after_permille: config.late_after_permille,
+            reorg_late_heads: config.reorg_late_heads,
             accounts: config.purses.clone(),
             execution_port: free_port()?,
             beacon_port: free_port()?,
@@ -138,7 +150,9 @@ impl Rig {
         // Nobody waits here for what a host still has to keep when it is stopped.
         let file = dir.join("tandem.toml");
         let text = std::fs::read_to_string(&file)?;
-        std::fs::write(&file, text.replace("waits_ms = 60000", "waits_ms = 0"))?;
+        // Else it would be killed where it is told to end, and nobody would notice.
+        anyhow::ensure!(text.contains(WAITS), "{} has no {WAITS:?}, which is changed here", file.display());
+        std::fs::write(&file, text.replace(WAITS, "waits_ms = 0"))?;
         let host = Host::new(name, binary, &dir, gateway, builder);
         self.ranges.push((name.to_owned(), validators, personality.to_owned()));
         Ok(host)

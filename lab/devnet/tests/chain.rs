@@ -89,14 +89,18 @@ async fn the_beacon_api_serves_the_head_in_json_and_ssz() {
 async fn an_ordered_slot_is_missed_and_the_chain_goes_on() {
     let net = start(fast()).await;
     wait_for_slot(&net, 1).await;
-    let missed = next_slot(&net).saturating_add(1);
-    order(&net, "miss", json!({ "slot": missed })).await;
-    wait_for_slot(&net, missed.get() + 2).await;
-    assert!(at(&net, missed).is_none());
-    assert!(at(&net, missed.saturating_add(1)).is_some());
-    let after = at(&net, missed.saturating_add(1)).unwrap();
-    assert_eq!(net.node.chain.read(|s| s.get(&after.parent())).unwrap().slot(), missed.saturating_sub(1));
-    net.stop().await;
+    for _ in 0..TRIES {
+        let missed = next_slot(&net).saturating_add(5);
+        order(&net, "miss", json!({ "slot": missed })).await;
+        wait_for_slot(&net, missed.get() + 2).await;
+        assert!(at(&net, missed).is_none());
+        // A machine that stood still left out one of these slots, too: then again.
+        let (before, after) = (missed.saturating_sub(1), missed.saturating_add(1));
+        let (Some(_), Some(block)) = (at(&net, before), at(&net, after)) else { continue };
+        assert_eq!(net.node.chain.read(|s| s.get(&block.parent())).unwrap().slot(), before);
+        return net.stop().await;
+    }
+    panic!("there was never a block on either side of a missed slot");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use common::{
     *,
 };
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use tandem_devnet::{
     Config, Personality, ProposerConfig,
     consensus::FinalityConfig,
@@ -19,11 +20,25 @@ use tandem_devnet::{
 use tandem_testkit::{Behaviour, Wallet};
 use tandem_types::Slot;
 
-/// Misses this many slots in a row, and gives the decision of the slot after them.
-async fn after_missed(rig: &Rig, count: u64) -> Decision {
-    let first = next_slot(&rig.net).saturating_add(1);
-    order(&rig.net, "miss", json!({ "slot": first, "count": count })).await;
-    rig.of(first.saturating_add(count)).await
+/// Misses this many slots in a row, and gives the decision of the slot after them. Nothing but what was ordered, now
+/// or before, is missing among the last 32 slots then: where a machine that stood still left out slots of its own, it
+/// is done again after as many.
+async fn after_missed(rig: &Rig, count: u64, ordered: &mut BTreeSet<u64>) -> Decision {
+    for _ in 0..TRIES {
+        let first = next_slot(&rig.net).saturating_add(3);
+        order(&rig.net, "miss", json!({ "slot": first, "count": count })).await;
+        let after = first.saturating_add(count);
+        ordered.extend(first.get()..after.get());
+        let d = decision_from(&rig.net, after, |_| true).await;
+        let window = after.get().saturating_sub(32).max(1)..after.get();
+        let missing: Vec<u64> = window.filter(|s| at(&rig.net, Slot::new(*s)).is_none()).collect();
+        if d.slot == after && missing.iter().all(|s| ordered.contains(s)) {
+            return d;
+        }
+        ordered.clear();
+        wait_for_slot(&rig.net, d.slot.get() + 33).await;
+    }
+    panic!("slots that nobody ordered to be missed are always missing");
 }
 
 async fn the_circuit_breaker_opens_after(personality: Personality, row: u64) {
@@ -31,9 +46,10 @@ async fn the_circuit_breaker_opens_after(personality: Personality, row: u64) {
     rig.decide(generous(), |d| d.chosen == Chosen::Builder).await;
     rig.with_real_breaker(personality).await;
     // The control: one missed slot fewer opens nothing.
-    let closed = after_missed(&rig, row - 1).await;
+    let mut ordered = BTreeSet::new();
+    let closed = after_missed(&rig, row - 1, &mut ordered).await;
     assert!(!closed.reason.contains("circuit breaker"), "{closed:?}");
-    let open = after_missed(&rig, row).await;
+    let open = after_missed(&rig, row, &mut ordered).await;
     let says = format!("{row} slots in a row");
     assert!(open.reason.contains("circuit breaker") && open.reason.contains(&says), "{open:?}");
     assert_eq!((open.chosen, open.header_ms), (Chosen::Local, None), "{open:?}");
@@ -58,7 +74,7 @@ async fn lighthouses_circuit_breaker_opens_after_four_missed_slots() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prysms_circuit_breaker_is_open_at_slot_32_of_a_new_chain_and_only_there() {
-    let rig = Rig::start(Personality::Prysm, Config { slot_wall_ms: 400, ..fast() }).await;
+    let rig = Rig::start(Personality::Prysm, Config { slot_wall_ms: 1_000, ..fast() }).await;
     rig.with_real_breaker(Personality::Prysm).await;
     let open = rig.of(Slot::new(32)).await;
     assert!(open.reason.contains("circuit breaker") && open.reason.contains("slot 32"), "{open:?}");
@@ -70,7 +86,7 @@ async fn prysms_circuit_breaker_is_open_at_slot_32_of_a_new_chain_and_only_there
 #[tokio::test(flavor = "multi_thread")]
 async fn lighthouses_circuit_breaker_opens_where_finality_stands_still() {
     let finality = FinalityConfig { lag_slots: 2, step_slots: 1 };
-    let rig = Rig::start(Personality::Lighthouse, Config { slot_wall_ms: 250, finality, ..fast() }).await;
+    let rig = Rig::start(Personality::Lighthouse, Config { slot_wall_ms: 600, finality, ..fast() }).await;
     // One epoch is enough for the test; four are Lighthouse's own.
     let breaker =
         Breaker { consecutive: 1000, of_last_32: 1000, epochs_since_finality: Some(1), open_at_slot_32: false };
@@ -92,6 +108,11 @@ async fn lighthouses_circuit_breaker_opens_where_finality_stands_still() {
     rig.net.stop().await;
 }
 
+/// A devnet whose slots leave a relay as long as a node ever waits for it.
+fn slow() -> Config {
+    Config { slot_wall_ms: 2_000, ..fast() }
+}
+
 /// Sends an account's next transaction, which no block has yet.
 fn send_next_of(rig: &Rig, account: usize) {
     let wallet = Wallet::dev(account, rig.net.spec().chain_id).unwrap();
@@ -102,7 +123,7 @@ fn send_next_of(rig: &Rig, account: usize) {
 }
 
 async fn a_reorg_of_three_leaves_the_builder_in_use(personality: Personality) {
-    let rig = Rig::start(personality, paced()).await;
+    let rig = Rig::start(personality, slow()).await;
     rig.decide(generous(), |d| d.chosen == Chosen::Builder).await;
     rig.with_real_breaker(personality).await;
     wait_for_height(&rig.net, 5).await;
@@ -141,7 +162,7 @@ async fn lighthouse_counts_from_its_head_so_that_a_reorg_of_three_opens_no_circu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ordered_reorg_whose_block_a_builder_withholds_is_made_by_a_later_one() {
-    let rig = Rig::start(Personality::Prysm, paced()).await;
+    let rig = Rig::start(Personality::Prysm, slow()).await;
     rig.decide(generous(), |d| d.chosen == Chosen::Builder).await;
     wait_for_height(&rig.net, 3).await;
     let mut events = rig.net.node.chain.events();
@@ -222,20 +243,26 @@ async fn a_header_that_is_answered_late_is_proposed_late_and_orphaned() {
     let d = rig.decide(generous(), |d| d.chosen == Chosen::Builder && d.outcome == Outcome::Published).await;
     wait_for_slot(&rig.net, d.slot.get() + 1).await;
     assert!(rig.is_canonical(&d), "{d:?}");
-    // Asked at 50 ms, answered at 650, of the 750 that it may take: 433 per mille of the slot.
-    rig.relay.behave(Behaviour { delay_ms: 600, ..generous() });
-    let signed = wait_for("late builder's block", || {
-        let all = rig.net.node.decisions.all();
-        all.into_iter().find(|d| d.chosen == Chosen::Builder && d.header_ms.is_some_and(|ms| ms >= 600))
-    })
-    .await;
-    // The next proposer is not kept waiting.
-    rig.relay.behave(Behaviour { silent: true, ..generous() });
-    let next = rig.of(signed.slot.saturating_add(1)).await;
-    let d = rig.of(signed.slot).await;
-    assert_eq!((d.outcome, next.outcome), (Outcome::Published, Outcome::Published), "{d:?} {next:?}");
-    assert!(!rig.is_canonical(&d) && rig.is_canonical(&next), "{d:?} {next:?}");
-    rig.net.stop().await;
+    for _ in 0..TRIES {
+        let from = next_slot(&rig.net);
+        // Asked at 50 ms, answered at 650, of the 750 that it may take: 433 per mille of the slot.
+        rig.relay.behave(Behaviour { delay_ms: 600, ..generous() });
+        let is_late = |d: &Decision| d.chosen == Chosen::Builder && d.header_ms.is_some_and(|ms| ms >= 600);
+        let signed = wait_for("late builder's block", || {
+            rig.net.node.decisions.all().into_iter().find(|d| d.slot >= from && is_late(d))
+        })
+        .await;
+        // The next proposer is not kept waiting.
+        rig.relay.behave(Behaviour { silent: true, ..generous() });
+        let next = decision_from(&rig.net, signed.slot.saturating_add(1), |_| true).await;
+        let d = rig.of(signed.slot).await;
+        let published = (d.outcome, next.outcome) == (Outcome::Published, Outcome::Published);
+        // On a loaded machine a slot may be left out, or the next block be late as well: then again.
+        if next.slot == d.slot.saturating_add(1) && published && !rig.is_canonical(&d) && rig.is_canonical(&next) {
+            return rig.net.stop().await;
+        }
+    }
+    panic!("no late builder's block was published and orphaned: {:?}", rig.net.node.decisions.all());
 }
 
 /// Slots that nobody proposes in, so that a node is attached before the chain's first block.
@@ -243,8 +270,7 @@ const EMPTY: u64 = 10;
 
 async fn the_first_block(personality: Personality) -> (Rig, Decision) {
     let orders = |net: &tandem_devnet::Devnet| (1..=EMPTY).for_each(|s| net.node.trouble.miss(Slot::new(s)));
-    let config = Config { slot_wall_ms: 700, ..fast() };
-    let rig = Rig::start_after(personality, config, orders).await;
+    let rig = Rig::start_after(personality, slow(), orders).await;
     let d = rig.of(Slot::new(EMPTY + 1)).await;
     let block = at(&rig.net, d.slot).unwrap();
     assert_eq!(block.height, 1, "it is the first");

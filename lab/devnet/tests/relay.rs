@@ -63,7 +63,7 @@ fn constrained(net: &Devnet) -> SignedTx {
 /// Delegates and constrains a slot to come, for these relays or builders alone, and gives its number.
 async fn constrain(net: &Devnet, relay: &Relay, tx: &SignedTx, receivers: Vec<BlsPublicKey>) -> Slot {
     let chain_id = net.spec().chain_id;
-    let slot = next_slot(net).saturating_add(2);
+    let slot = next_slot(net).saturating_add(6);
     let head = net.node.chain.head();
     let duty = duty::on(&net.node.chain, &Nodes::new(vec![ProposerConfig::default()]), slot, head).unwrap();
     let proposer = validator_key(1, duty.validator.get() as u32).unwrap();
@@ -108,20 +108,23 @@ async fn header_with_proofs(net: &Devnet, relay: &Relay, slot: Slot) -> Value {
     let mut events = net.node.chain.events();
     loop {
         let event = next_event(&mut events, "payload_attributes").await;
-        if event["data"]["proposal_slot"] == json!(slot) {
+        let told: Slot = serde_json::from_value(event["data"]["proposal_slot"].clone()).unwrap();
+        assert!(told <= slot, "slot {slot} was over before it could be asked for");
+        if told == slot {
             let parent = event["data"]["parent_block_hash"].as_str().unwrap().to_owned();
             let index: u32 = event["data"]["proposer_index"].as_str().unwrap().parse().unwrap();
             let key = validator_key(1, index).unwrap().public_key();
             let url = format!("{}/constraints/v0/builder/header_with_proofs/{slot}/{parent}/{key}", relay.address());
             // The relay hears the same event a moment later.
-            for _ in 0..50 {
+            let end = tokio::time::Instant::now() + PATIENCE;
+            loop {
                 let answer = http::get(&url, PATIENCE).await.unwrap();
                 if answer.status == 200 {
                     return answer.json().unwrap();
                 }
+                assert!(tokio::time::Instant::now() < end, "no bid with proofs");
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
-            panic!("no bid with proofs");
         }
     }
 }
@@ -218,14 +221,15 @@ impl Call {
         let key = validator_key(1, self.proposer.get() as u32).unwrap().public_key();
         let url = format!("{}/eth/v1/builder/header/{}/{}/{key}", relay.address(), self.slot, self.parent);
         // The relay hears the event a moment later than we.
-        for _ in 0..50 {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
             let answer = http::get(&url, PATIENCE).await.unwrap();
             if answer.status == 200 {
                 return serde_json::from_slice::<Versioned<SignedBuilderBid>>(&answer.body).unwrap().data;
             }
+            assert!(tokio::time::Instant::now() < end, "no bid for slot {}", self.slot);
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        panic!("no bid for slot {}", self.slot);
     }
 
     /// The payload that the relay gives for its bid, once the proposer signed it.

@@ -68,21 +68,42 @@ fn good_call() -> String {
     call(CHAIN_ID.len(), CHAIN_ID)
 }
 
+/// Makes the calls beside half a head and then many half bodies, and gives those when the calls were answered before
+/// the half head, the first of them all, was given up. A loaded machine may take too long for it: it is set up anew.
+async fn served_before_the_first_is_given_up(
+    set_up: impl AsyncFn() -> (TcpStream, Vec<TcpStream>),
+    calls: impl AsyncFn(),
+) -> (TcpStream, Vec<TcpStream>) {
+    for _ in 0..TRIES {
+        let (head, halves) = set_up().await;
+        calls().await;
+        // There is nothing to read of it yet.
+        if tokio::time::timeout(Duration::from_millis(1), head.peek(&mut [0])).await.is_err() {
+            return (head, halves);
+        }
+    }
+    panic!("the calls waited for others");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn half_heads_and_half_bodies_hold_up_neither_calls_nor_blocks_nor_event_streams() {
     let net = start(fast()).await;
     let mut events = http::open(&format!("{}/eth/v1/events?topics=head", net.beacon_url())).await.unwrap();
-    let head = open(&net.beacon_url(), "GET /eth/v1/node/ver").await;
-    let mut halves = Vec::new();
-    for path in ["/tandem/v1/devnet/miss", "/eth/v2/beacon/blocks"].into_iter().cycle().take(HALVES) {
-        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
-        halves.push(open(&net.beacon_url(), &format!("{head}content-length: 900\r\n\r\n{{\"slot\":")).await);
-    }
-    let begin = Instant::now();
-    for path in ["/eth/v1/node/version", "/eth/v1/beacon/states/head/fork", "/tandem/v1/devnet"] {
-        get(&net, path).await;
-    }
-    assert!(begin.elapsed() < Duration::from_secs(4), "they waited for others: {:?}", begin.elapsed());
+    let set_up = async || {
+        let head = open(&net.beacon_url(), "GET /eth/v1/node/ver").await;
+        let mut halves = Vec::new();
+        for path in ["/tandem/v1/devnet/miss", "/eth/v2/beacon/blocks"].into_iter().cycle().take(HALVES) {
+            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+            halves.push(open(&net.beacon_url(), &format!("{head}content-length: 900\r\n\r\n{{\"slot\":")).await);
+        }
+        (head, halves)
+    };
+    let calls = async || {
+        for path in ["/eth/v1/node/version", "/eth/v1/beacon/states/head/fork", "/tandem/v1/devnet"] {
+            get(&net, path).await;
+        }
+    };
+    let (head, halves) = served_before_the_first_is_given_up(set_up, calls).await;
     // The chain goes on, and whoever listens hears of it, for longer than any request may take.
     let first = net.node.chain.head().slot().get();
     let mut heard = String::new();
@@ -108,14 +129,17 @@ async fn half_heads_and_half_bodies_hold_up_neither_calls_nor_subscriptions_of_t
     let client = WsClientBuilder::default().build(net.execution_ws()).await.unwrap();
     let mut heads: Subscription<Value> =
         client.subscribe("eth_subscribe", rpc_params!["newHeads"], "eth_unsubscribe").await.unwrap();
-    let head = open(&url, "POST / HT").await;
-    let mut halves = Vec::new();
-    for _ in 0..HALVES {
-        halves.push(open(&url, &call(100, "{\"json")).await);
-    }
+    let set_up = async || {
+        let head = open(&url, "POST / HT").await;
+        let mut halves = Vec::new();
+        for _ in 0..HALVES {
+            halves.push(open(&url, &call(100, "{\"json")).await);
+        }
+        (head, halves)
+    };
+    let calls = async || assert_eq!(said(open(&url, &good_call()).await).await.1["result"], json!("0x7e7e"));
     let begin = Instant::now();
-    assert_eq!(said(open(&url, &good_call()).await).await.1["result"], json!("0x7e7e"));
-    assert!(begin.elapsed() < Duration::from_secs(4), "it waited for others: {:?}", begin.elapsed());
+    let (head, halves) = served_before_the_first_is_given_up(set_up, calls).await;
     assert_eq!(rpc_told(head).await, (408, json!("slow-head")));
     for half in halves {
         assert_eq!(rpc_told(half).await, (408, json!("slow-body")));
@@ -149,33 +173,41 @@ async fn more_half_bodies_than_connections_are_told_and_then_calls_are_served_ag
     for half in halves {
         assert_eq!(rpc_told(half).await, (408, json!("slow-body")));
     }
-    // Whether so many are served at once.
+    // How many of so many are served at once.
     let served = async |count: usize| {
         let mut streams = Vec::new();
         for _ in 0..count {
             streams.push(open(&url, "").await);
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let mut all = true;
+        let mut served = 0;
         for mut stream in streams {
             // Who was turned away may find the connection closed.
             let _ = stream.write_all(good_call().as_bytes()).await;
             let mut first = [0; 12];
             let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut first)).await.unwrap();
-            all &= read.is_ok() && first.ends_with(b"200");
+            served += usize::from(read.is_ok() && first.ends_with(b"200"));
         }
-        all
+        served
     };
     let until_served = async |count: usize| {
         let end = Instant::now() + PATIENCE;
-        while !served(count).await {
+        while served(count).await < count {
             assert!(Instant::now() < end, "{count} at once are never served again");
         }
     };
     until_served(PLACES - 1).await;
-    // Whoever was answered has let go by then. The silent subscription has its place still, as long as it is there.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(!served(PLACES).await);
+    // The silent subscription has its place still, as long as it is there: all others are served, once whoever was
+    // answered before has let go, and one is turned away.
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let served = served(PLACES).await;
+        assert!(served < PLACES, "the subscription has lost its place");
+        if served + 1 == PLACES {
+            break;
+        }
+        assert!(Instant::now() < end, "only {served} are served");
+    }
     drop((client, heads));
     until_served(PLACES).await;
     server.stop().await;

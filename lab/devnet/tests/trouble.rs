@@ -75,7 +75,7 @@ fn fees(net: &Devnet, from: u64) -> Vec<(u64, u64, u64, u64)> {
 async fn a_fee_spike_fills_blocks_and_the_base_fee_rises_by_an_eighth_a_block() {
     let net = start(Config { slot_wall_ms: 800, ..fast() }).await;
     let from = wait_for_slot(&net, 2).await.height;
-    order(&net, "spike", json!({ "slots": 6 })).await;
+    order(&net, "spike", json!({ "slots": 30 })).await;
     // Three full blocks in a row, and after each the base fee is exactly an eighth higher.
     let full = wait_for("full blocks", || {
         let all = fees(&net, from);
@@ -123,15 +123,22 @@ async fn the_faucet_pays_and_the_gas_limit_moves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_block_is_orphaned_by_the_next_proposer() {
-    let net = start(Config { slot_wall_ms: 800, late_after_permille: 500, reorg_late_heads: true, ..fast() }).await;
+    let net = start(Config { slot_wall_ms: 3_000, late_after_permille: 500, reorg_late_heads: true, ..fast() }).await;
     wait_for_slot(&net, 2).await;
-    let mut events = net.node.chain.events();
-    let late = next_slot(&net).saturating_add(1);
-    order(&net, "late", json!({ "slot": late, "permille": 650 })).await;
-    let told = next_event(&mut events, "chain_reorg").await;
-    assert_eq!((told["depth"].clone(), told["slot"].clone()), (json!("1"), json!(late.saturating_add(1))));
-    assert!(at(&net, late).is_none());
-    net.stop().await;
+    for _ in 0..TRIES {
+        let mut events = net.node.chain.events();
+        let late = next_slot(&net).saturating_add(1);
+        order(&net, "late", json!({ "slot": late, "permille": 650 })).await;
+        wait_for_slot(&net, late.get() + 1).await;
+        // A loaded machine may reorg others as well, or leave a slot out: then again.
+        let since = std::iter::from_fn(|| events.try_recv().ok()).filter(|e| e.topic == "chain_reorg");
+        let mut told = since.map(|e| serde_json::from_str::<Value>(&e.data).unwrap());
+        let Some(told) = told.find(|e| e["slot"] == json!(late.saturating_add(1))) else { continue };
+        assert_eq!(told["depth"], json!("1"));
+        assert!(at(&net, late).is_none());
+        return net.stop().await;
+    }
+    panic!("no late block was orphaned");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,7 +273,7 @@ async fn an_ordered_reorg_waits_for_the_first_slot_that_gets_a_block_and_comes_o
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_that_nobody_took_go_with_their_slot() {
     let net = start(fast()).await;
-    let slot = next_slot(&net).saturating_add(1);
+    let slot = next_slot(&net).saturating_add(5);
     // Who misses a slot is not late in it.
     order(&net, "miss", json!({ "slot": slot })).await;
     order(&net, "late", json!({ "slot": slot, "permille": 1 })).await;
@@ -291,18 +298,25 @@ async fn a_block_is_late_by_the_chain_seconds_that_were_ordered() {
     let net = start(Config { slot_wall_ms: 1_200, ..fast() }).await;
     let clock = net.spec().clock;
     let mut events = net.node.chain.events();
-    let late = next_slot(&net).saturating_add(1);
-    let told = order(&net, "late", json!({ "slot": late, "seconds": 6.0 })).await;
-    assert_eq!(told["wall_ms"], json!(600), "half of a slot of twelve seconds");
-    loop {
-        let head = next_event(&mut events, "head").await;
-        if head["slot"] == json!(late) {
-            break;
+    for _ in 0..TRIES {
+        let late = next_slot(&net).saturating_add(5);
+        let told = order(&net, "late", json!({ "slot": late, "seconds": 6.0 })).await;
+        assert_eq!(told["wall_ms"], json!(600), "half of a slot of twelve seconds");
+        let came = loop {
+            let head = next_event(&mut events, "head").await;
+            let slot: Slot = serde_json::from_value(head["slot"].clone()).unwrap();
+            if slot >= late {
+                break slot;
+            }
+        };
+        let after = now_ms() - clock.start_ms(late);
+        // A machine that stood still left the slot out: then again.
+        if came == late {
+            assert!(after >= 600, "it came {after} ms into its slot");
+            return net.stop().await;
         }
     }
-    let after = now_ms() - clock.start_ms(late);
-    assert!(after >= 600, "it came {after} ms into its slot");
-    net.stop().await;
+    panic!("no late block came");
 }
 
 #[tokio::test(flavor = "multi_thread")]

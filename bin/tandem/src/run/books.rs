@@ -15,10 +15,10 @@ use std::{
 };
 use tandem_blocks::{Blocks, FateEvent, Holds, opening::Served};
 use tandem_feed::Feed;
-use tandem_journal::{Journal, Recorded};
+use tandem_journal::{Journal, Recorded, SlotDuties};
 use tandem_ledger::{Entry, Forgone, Ledger, LedgerError, OwnBlock, Price, Prices, Settlement, effective_tip};
 use tandem_module::Slots;
-use tandem_types::{BlockId, ChainSpec, Fate, ModuleId, SlotKey, Wei};
+use tandem_types::{BlockId, ChainSpec, Fate, ModuleId, Slot, SlotKey, Wei};
 use tokio::sync::Notify;
 
 /// The books among the journal's readers.
@@ -209,12 +209,12 @@ impl Books {
     /// The ledger's.
     pub async fn reconcile(self: &Arc<Self>) -> Result<usize, LedgerError> {
         let books = Arc::clone(self);
-        let (upto, floor, new) = blocking(move || {
+        let (upto, below, new) = blocking(move || {
             let upto = books.journal.durable_seq();
             books.replay_charges()?;
-            // Read before the fates are: below it all are settled.
-            let floor = books.journal.floor();
-            Ok((upto, floor, books.unbooked()?))
+            // Read before the fates are.
+            let below = books.all_settled_below();
+            Ok((upto, below, books.unbooked()?))
         })
         .await?;
         let (mut settlements, mut left) = (Vec::new(), 0);
@@ -236,7 +236,7 @@ impl Books {
         }
         let books = Arc::clone(self);
         blocking(move || {
-            let below = if left == 0 { floor } else { books.ledger.settled_below()? };
+            let below = if left == 0 { below } else { books.ledger.settled_below()? };
             let booked = books.ledger.reconcile(&settlements, below)?;
             if left == 0 {
                 books.journal.read_by(READER, upto);
@@ -247,6 +247,13 @@ impl Books {
             Ok(left)
         })
         .await
+    }
+
+    /// Below this slot every promise has its final fate. Where the journal was restored its floor is the mark, and
+    /// promises of slots below that are settled as always, one slot after the other.
+    fn all_settled_below(&self) -> Slot {
+        let floor = self.journal.floor();
+        self.journal.unsettled().first().map_or(floor, |key| key.slot.min(floor))
     }
 
     /// Promises with a final fate that the ledger does not have as final.
@@ -282,8 +289,8 @@ impl Books {
                 let (p, _) = r.promise()?;
                 Some(Entry::charged(r.module().clone(), r.seq(), Some(p.key.slot), r.recorded_ms(), p.price))
             };
-            self.ledger.book(page.iter().filter_map(charge).collect())?;
-            self.ledger.set_cursor(last)?;
+            // What one module asked can not stop the others' books: it is left out where it is no amount.
+            self.ledger.replay(page.iter().filter_map(charge).collect(), last)?;
             upto = last;
         }
     }
@@ -292,14 +299,11 @@ impl Books {
     pub async fn book_forgone(self: &Arc<Self>) {
         let books = Arc::clone(self);
         let booked = blocking(move || {
-            let new: Vec<(SlotKey, Forgone)> =
-                books.sources.forgone().iter().filter_map(|served| books.forgone_of(served)).collect();
-            if new.is_empty() {
-                return Ok(());
-            }
-            for (key, forgone) in new {
+            for served in books.sources.forgone() {
+                let Some((key, forgone)) = books.forgone_of(&served)? else { continue };
                 match books.ledger.forgo(std::slice::from_ref(&forgone)) {
-                    Err(LedgerError::Final { .. }) | Ok(()) => {
+                    // What can not be booked now never can: it would hold up those behind it.
+                    Err(LedgerError::Final { .. } | LedgerError::Amount { .. }) | Ok(()) => {
                         books.forgone.lock().insert(key, (forgone.wei, forgone.is_final));
                     }
                     Err(e) => return Err(e),
@@ -312,21 +316,44 @@ impl Books {
         }
     }
 
-    fn forgone_of(&self, served: &Served) -> Option<(SlotKey, Forgone)> {
+    fn forgone_of(&self, served: &Served) -> Result<Option<(SlotKey, Forgone)>, LedgerError> {
         let key = SlotKey { chain_id: self.chain.chain_id, proposer: served.proposer, slot: served.slot };
         let (wei, is_final) = (Wei::new(served.wei()), served.is_final());
         if self.forgone.lock().get(&key) == Some(&(wei, is_final)) {
-            return None;
+            return Ok(None);
         }
-        let seal_seq = self.journal.sealed(&key)?.seq();
+        let Some(duties) = self.journal.known(&key) else { return self.forgone_before(key, wei, is_final) };
+        let Some(seal_seq) = self.named(&duties) else { return self.forgone_before(key, wei, is_final) };
         let mut gas: BTreeMap<ModuleId, u64> = BTreeMap::new();
-        for r in &self.journal.duties(&key).borrow().promises {
+        for r in &duties.promises {
             let sum = gas.entry(r.module().clone()).or_default();
             *sum = sum.saturating_add(r.facts().map_or(0, |f| f.gas_limit));
         }
         let (slot, at_ms) = (served.slot, self.chain.clock.start_ms(served.slot));
         let weights = gas.into_iter().collect();
-        Some((key, Forgone { seal_seq, slot, at_ms, wei, weights, is_final }))
+        Ok(Some((key, Forgone { seal_seq, slot, at_ms, wei, weights, is_final })))
+    }
+
+    /// The record that what a slot forwent is named by.
+    fn named(&self, duties: &SlotDuties) -> Option<u64> {
+        // Below a watermark nothing is sealed, and what was promised there is kept all the same.
+        let unsealed = || self.journal.withheld().is_some_and(|until| duties.key.slot < until);
+        let first = || duties.promises.first().filter(|_| unsealed());
+        self.journal.sealed(&duties.key).as_ref().or_else(first).map(Recorded::seq)
+    }
+
+    /// As the ledger has it from before. After a long stop the journal's floor rises by so much at once that it
+    /// has forgotten the seal before this is asked, and what was booked as its header was served is still open.
+    fn forgone_before(
+        &self,
+        key: SlotKey,
+        wei: Wei,
+        is_final: bool,
+    ) -> Result<Option<(SlotKey, Forgone)>, LedgerError> {
+        let before = self.ledger.forgone_in(key.slot)?;
+        // With two of them nobody could tell which one is this proposer's.
+        let [one] = before.as_slice() else { return Ok(None) };
+        Ok((!one.is_final).then(|| (key, Forgone { wei, is_final, ..one.clone() })))
     }
 }
 
@@ -350,5 +377,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+#[cfg(test)]
+mod restored_tests;
 #[cfg(test)]
 mod tests;

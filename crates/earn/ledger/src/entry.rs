@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use tandem_types::{BlockId, Fate, ModuleId, Slot, Wei};
 
+/// The largest amount that is booked, in wei: 3·10²⁰ ether, of which there will never be so many. As many entries
+/// as there are numbers do not come to the end of a sum of 256 bits then.
+pub const MOST: U256 = U256::from_limbs([u64::MAX, u64::MAX, 0, 0]);
+
 /// Milliseconds of a UTC day.
 pub(crate) const DAY_MS: u64 = 86_400_000;
 

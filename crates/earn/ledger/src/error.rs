@@ -2,7 +2,7 @@
 
 use crate::Kind;
 use std::path::PathBuf;
-use tandem_types::ModuleId;
+use tandem_types::{ModuleId, Wei};
 use thiserror::Error;
 
 /// Why the ledger refused or failed.
@@ -51,7 +51,19 @@ pub enum LedgerError {
         /// Which entry.
         kind: Kind,
     },
-    /// A sum does not fit into 256 bits, or would fall below zero.
+    /// An amount that nobody has. It is never booked.
+    #[error("the {kind} entry {seq} of {module} is {wei} wei, which is more than there are")]
+    Amount {
+        /// Whose.
+        module: ModuleId,
+        /// The journal's sequence number.
+        seq: u64,
+        /// Which entry.
+        kind: Kind,
+        /// How much.
+        wei: Wei,
+    },
+    /// A sum of sums does not fit into 256 bits.
     #[error("a sum leaves the range of 256 bits")]
     Range,
     /// The thread that worked on the file ended.

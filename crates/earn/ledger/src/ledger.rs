@@ -2,7 +2,7 @@
 
 pub use crate::store::Booked;
 use crate::{
-    Account, Config, Entry, Kind, LedgerError, Settlement, Totals,
+    Account, Config, Entry, Forgone, LedgerError, Settlement, Totals,
     file::Opener,
     meter::{Buffer, ModuleMeter, Prices, Waiting},
     store::Store,
@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use tandem_module::Meter;
-use tandem_types::{ModuleId, Slot, Wei};
+use tandem_types::{ModuleId, Slot};
 
 /// The books of one host. Share it as an [`Arc`]; the last one closes it, after a sync.
 pub struct Ledger {
@@ -25,47 +25,13 @@ pub struct Ledger {
     fault: Mutex<Option<Fault>>,
 }
 
-/// Why nothing is written.
+/// Why something is not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Unix milliseconds of the first write that failed.
+    /// Unix milliseconds of the first that was not.
     pub since_ms: u64,
     /// In words.
     pub why: String,
-}
-
-/// What a slot forwent, shared among the modules whose promises made it do so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forgone {
-    /// The record of the slot's seal.
-    pub seal_seq: u64,
-    /// Which slot.
-    pub slot: Slot,
-    /// Unix milliseconds of its start.
-    pub at_ms: u64,
-    /// How much.
-    pub wei: Wei,
-    /// The modules' parts: their promised gas.
-    pub weights: Vec<(ModuleId, u64)>,
-    /// Whether it can not change any more.
-    pub is_final: bool,
-}
-
-impl Forgone {
-    /// One entry a module. The shares add up to `wei` exactly.
-    fn entries(&self) -> Vec<Entry> {
-        let entry = |(module, wei)| Entry {
-            module,
-            seq: self.seal_seq,
-            kind: Kind::Forgone,
-            slot: Some(self.slot),
-            at_ms: self.at_ms,
-            wei,
-            block: None,
-            is_final: self.is_final,
-        };
-        share(self.wei, &self.weights).into_iter().map(entry).collect()
-    }
 }
 
 impl Ledger {
@@ -150,11 +116,23 @@ impl Ledger {
     /// Books what slots forwent, all or none. Synced if one of them is final.
     ///
     /// # Errors
-    /// [`LedgerError::Final`].
+    /// [`LedgerError::Final`], and [`LedgerError::Amount`], which [`Ledger::left_out`] tells then.
     pub fn forgo(&self, forgone: &[Forgone]) -> Result<(), LedgerError> {
-        self.store.write(forgone.iter().any(|f| f.is_final), |b| {
-            forgone.iter().flat_map(Forgone::entries).try_for_each(|e| b.book(e).map(drop))
-        })
+        let synced = forgone.iter().any(|f| f.is_final);
+        let result = self.store.write(synced, |b| forgone.iter().try_for_each(|f| b.forgo(f)));
+        if let Err(error @ LedgerError::Amount { .. }) = &result {
+            self.store.leave_out(error);
+        }
+        result
+    }
+
+    /// What a slot forwent as it was booked last: one for each seal. The journal forgets a seal, and then it is
+    /// known from here by which name the slot's final amount is booked.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn forgone_in(&self, slot: Slot) -> Result<Vec<Forgone>, LedgerError> {
+        self.store.forgone(slot)
     }
 
     /// Books final fates from the journal, and notes that all fates of slots below `below` are booked:
@@ -202,6 +180,12 @@ impl Ledger {
         self.store.closed().map(|why| self.failed(why))
     }
 
+    /// The newest that was left out since the start, since it contradicts what is final or is more than there
+    /// is: an operator should look whose it is.
+    pub fn left_out(&self) -> Option<Fault> {
+        self.store.left_out()
+    }
+
     fn failed(&self, why: String) -> Fault {
         let mut fault = self.fault.lock();
         let since_ms = fault.as_ref().map_or_else(now_ms, |f| f.since_ms);
@@ -229,6 +213,20 @@ impl Ledger {
     pub fn set_cursor(&self, upto: u64) -> Result<(), LedgerError> {
         self.write_buffer(false)?;
         self.store.write(false, |b| b.set_cursor(upto))
+    }
+
+    /// Books charges that the journal has, and notes that it was replayed up to and including this sequence
+    /// number, in one transaction. What can never be booked is left out: see [`Ledger::left_out`].
+    ///
+    /// # Errors
+    /// The store's: then nothing was booked.
+    pub fn replay(&self, charges: Vec<Entry>, upto: u64) -> Result<(), LedgerError> {
+        self.store.write(false, |b| {
+            for entry in charges {
+                b.lenient(|b| b.book(entry))?;
+            }
+            b.set_cursor(upto)
+        })
     }
 
     /// Up to where the journal was replayed, as far as the disk knows. Replaying more does no harm.
@@ -289,33 +287,7 @@ impl Drop for Ledger {
     }
 }
 
-/// Splits exactly: each gets its weight's part rounded down, and the first ones one wei more until
-/// nothing is left. Weights of zero count as one, so that nothing is lost.
-fn share(wei: Wei, weights: &[(ModuleId, u64)]) -> Vec<(ModuleId, Wei)> {
-    use alloy_primitives::{U256, U512};
-    if weights.is_empty() {
-        return vec![(ModuleId::house(), wei)];
-    }
-    let total: u128 = weights.iter().map(|(_, w)| u128::from((*w).max(1))).sum();
-    let part = |w: u64| {
-        let p = U512::from(wei.get()) * U512::from(w.max(1)) / U512::from(total);
-        // A part of a 256-bit number fits into 256 bits.
-        U256::from_limbs_slice(p.as_limbs().get(..4).unwrap_or_default())
-    };
-    let mut left = wei.get();
-    let mut out: Vec<(ModuleId, U256)> = weights.iter().map(|(m, w)| (m.clone(), part(*w))).collect();
-    out.iter().for_each(|(_, p)| left -= *p);
-    for (_, p) in &mut out {
-        if left.is_zero() {
-            break;
-        }
-        *p += U256::ONE;
-        left -= U256::ONE;
-    }
-    out.into_iter().map(|(m, p)| (m, Wei::new(p))).collect()
-}
-
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -334,28 +306,5 @@ fn write_now_and_then(ledger: &Weak<Ledger>, flush: Duration, sync: Duration) {
             Ok(()) | Err(LedgerError::Closed(_)) => {}
             Err(error) => tracing::error!(%error, "the ledger could not be written; its charges wait"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn shares_add_up_to_the_whole_to_the_wei(wei: u128, weights in prop::collection::vec(any::<u64>(), 1..9)) {
-            let weights: Vec<_> =
-                weights.iter().enumerate().map(|(i, w)| (format!("m{i}").parse().unwrap(), *w)).collect();
-            let shares = share(wei.into(), &weights);
-            let sum = shares.iter().fold(Wei::ZERO, |a, (_, w)| a.saturating_add(*w));
-            prop_assert_eq!(sum, Wei::from(wei));
-            prop_assert_eq!(shares.len(), weights.len());
-        }
-    }
-
-    #[test]
-    fn a_loss_without_promises_is_the_houses_own() {
-        assert_eq!(share(7u128.into(), &[]), vec![(ModuleId::house(), Wei::from(7u128))]);
     }
 }

@@ -3,6 +3,7 @@
 //! - [`entry`]: one amount, named by (module, journal sequence number, kind)
 //! - [`totals`]: sums of amounts and counts of fates, provisional and final apart
 //! - [`ledger`]: [`Ledger`], which books entries and fates atomically
+//! - [`forgone`]: what a slot forwent, shared among modules
 //! - [`query`]: what `tandem ledger` and the endpoint show
 //! - [`meter`]: the [`tandem_module::Meter`] port, buffered so that a promise never waits for it
 //!
@@ -15,7 +16,9 @@
 //!   that price ([`Prices`]), and then it is the record's price. The rest is refused and counted.
 //! - A disk that fails closes the file, and it is opened anew until it works again: what was not synced comes
 //!   again as after a crash, once the keeper of the books sees [`Ledger::reopened`] rise.
-//! - Amounts are integers. Sums are checked; an overflow is an error.
+//! - Amounts are integers. One that nobody has ([`entry::MOST`]) is left out and told ([`Ledger::left_out`]), as is
+//!   one that contradicts a final one: whatever else there is to book is booked all the same. Sums of what is
+//!   booked can not leave 256 bits then; one that does so in a damaged file stays at its end.
 //!
 //! # Not guaranteed
 //! - A commit is atomic at once and on the disk at the next sync ([`Config::sync_ms`]); final fates are
@@ -54,10 +57,12 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod batch;
 pub mod config;
 pub mod entry;
 pub mod error;
 mod file;
+pub mod forgone;
 pub mod ledger;
 pub mod meter;
 pub mod query;
@@ -68,7 +73,8 @@ pub use config::Config;
 pub use entry::{Entry, Kind, OwnBlock, Settlement, effective_tip};
 pub use error::LedgerError;
 pub use file::Opener;
-pub use ledger::{Booked, Fault, Forgone, Ledger};
+pub use forgone::Forgone;
+pub use ledger::{Booked, Fault, Ledger};
 pub use meter::{Price, Prices};
 pub use query::{DayReport, Report, SlotReport};
 pub use totals::{Account, Totals};

@@ -1,27 +1,27 @@
 //! The file: entries, fates and sums, moved together in one transaction.
 
 use crate::{
-    Account, Entry, Kind, LedgerError, Settlement,
+    Account, Entry, Fault, Forgone, Kind, LedgerError,
+    batch::Batch,
     file::{File, Opener},
-    totals::Move,
+    ledger::now_ms,
 };
 use parking_lot::{Mutex, RwLock};
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 use tandem_types::{Fate, ModuleId, Slot};
 
 /// (module, seq, kind) → [`Entry`] as JSON.
-const ENTRIES: TableDefinition<'_, (&str, u64, u8), &[u8]> = TableDefinition::new("entries");
+pub(crate) const ENTRIES: TableDefinition<'_, (&str, u64, u8), &[u8]> = TableDefinition::new("entries");
 /// (module, seq) → [`FateRow`] as JSON.
-const FATES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("fates");
+pub(crate) const FATES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("fates");
 /// (axis, place on it, module) → [`Account`] as JSON.
-const SUMS: TableDefinition<'_, (u8, u64, &str), &[u8]> = TableDefinition::new("sums");
+pub(crate) const SUMS: TableDefinition<'_, (u8, u64, &str), &[u8]> = TableDefinition::new("sums");
+/// (slot, seq) → [`Forgone`] as JSON: what a slot's entries are named by when the journal has its seal no more.
+pub(crate) const FORGONE: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("forgone");
 /// Format, chain, cursor, and the slot below which all fates are booked.
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(crate) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// The format that this program writes.
 const FORMAT: u64 = 1;
@@ -35,7 +35,7 @@ pub(crate) enum Axis {
 }
 
 impl Axis {
-    const fn key(self) -> (u8, u64) {
+    pub(crate) const fn key(self) -> (u8, u64) {
         match self {
             Self::All => (0, 0),
             Self::Day(d) => (1, d),
@@ -71,6 +71,7 @@ pub(crate) struct Store {
     file: File,
     all: All,
     writing: Mutex<()>,
+    left_out: Mutex<Option<Fault>>,
 }
 
 impl Store {
@@ -83,7 +84,12 @@ impl Store {
             *kept.write() = rows(db, Axis::All)?.into_iter().map(|(_, m, account)| (m, account)).collect();
             Ok(())
         };
-        Ok(Self { file: File::open(open, Box::new(prepare))?, all, writing: Mutex::default() })
+        Ok(Self {
+            file: File::open(open, Box::new(prepare))?,
+            all,
+            writing: Mutex::default(),
+            left_out: Mutex::default(),
+        })
     }
 
     /// How often the file was opened anew after the disk failed.
@@ -94,6 +100,19 @@ impl Store {
     /// Why the file is closed, while it is.
     pub(crate) fn closed(&self) -> Option<String> {
         self.file.closed()
+    }
+
+    /// The newest that could not be booked since the start, if there is one.
+    pub(crate) fn left_out(&self) -> Option<Fault> {
+        self.left_out.lock().clone()
+    }
+
+    /// Something could not be booked, whatever is tried.
+    pub(crate) fn leave_out(&self, error: &LedgerError) {
+        tracing::error!(%error, "it is left out of the books");
+        let mut left_out = self.left_out.lock();
+        let since_ms = left_out.as_ref().map_or_else(now_ms, |f| f.since_ms);
+        *left_out = Some(Fault { since_ms, why: error.to_string() });
     }
 
     /// Sums of all time by module, from memory.
@@ -112,20 +131,15 @@ impl Store {
         let out = self.file.with(|db| {
             let mut txn = db.begin_write()?;
             txn.set_durability(if synced { Durability::Immediate } else { Durability::None })?;
-            let (out, changed) = {
-                let mut batch = Batch {
-                    entries: txn.open_table(ENTRIES)?,
-                    fates: txn.open_table(FATES)?,
-                    sums: txn.open_table(SUMS)?,
-                    meta: txn.open_table(META)?,
-                    changed: HashMap::new(),
-                };
+            let (out, changed, left_out) = {
+                let mut batch = Batch::open(&txn)?;
                 let out = work(&mut batch)?;
-                (out, batch.write_sums()?)
+                (out, batch.write_sums()?, batch.left_out)
             };
             txn.commit()?;
             // Within: a file that is opened anew reads them again.
             self.all.write().extend(changed);
+            left_out.iter().for_each(|error| self.leave_out(error));
             Ok(out)
         })?;
         if synced {
@@ -160,6 +174,15 @@ impl Store {
         })
     }
 
+    /// What a slot forwent as it was booked last; one for each seal.
+    pub(crate) fn forgone(&self, slot: Slot) -> Result<Vec<Forgone>, LedgerError> {
+        self.file.with(|db| {
+            let table = db.begin_read()?.open_table(FORGONE)?;
+            let rows = table.range((slot.get(), 0)..=(slot.get(), u64::MAX))?;
+            rows.map(|row| Ok(serde_json::from_slice(row?.1.value())?)).collect()
+        })
+    }
+
     /// The sums of all modules at one place of an axis, ordered by module.
     pub(crate) fn sums(&self, axis: Axis) -> Result<Vec<(ModuleId, Account)>, LedgerError> {
         let rows = self.file.with(|db| rows(db, axis))?;
@@ -180,6 +203,7 @@ fn prepare(db: &Database, chain_id: u64) -> Result<(), LedgerError> {
         txn.open_table(ENTRIES)?;
         txn.open_table(FATES)?;
         txn.open_table(SUMS)?;
+        txn.open_table(FORGONE)?;
         let found = meta.get("format")?.map_or(FORMAT, |v| v.value());
         if found != FORMAT {
             return Err(LedgerError::Format { found, known: FORMAT });
@@ -214,183 +238,8 @@ fn range(db: &Database, from: (u8, u64), to: (u8, u64), limit: usize) -> Result<
     Ok(out)
 }
 
-fn read<T: for<'d> Deserialize<'d>>(
+pub(crate) fn read<T: for<'d> Deserialize<'d>>(
     row: Option<redb::AccessGuard<'_, &'static [u8]>>,
 ) -> Result<Option<T>, LedgerError> {
     row.map(|v| serde_json::from_slice(v.value())).transpose().map_err(Into::into)
-}
-
-/// One transaction's work. Sums are read once, changed in memory, and written once.
-pub(crate) struct Batch<'t> {
-    entries: Table<'t, (&'static str, u64, u8), &'static [u8]>,
-    fates: Table<'t, (&'static str, u64), &'static [u8]>,
-    sums: Table<'t, (u8, u64, &'static str), &'static [u8]>,
-    meta: Table<'t, &'static str, u64>,
-    changed: HashMap<(Axis, ModuleId), Account>,
-}
-
-impl Batch<'_> {
-    /// Books an entry under its name.
-    pub(crate) fn book(&mut self, mut new: Entry) -> Result<Booked, LedgerError> {
-        let old = self.entry(&new.module, new.seq, new.kind)?;
-        let Some(old) = old else {
-            self.put_entry(&new, None)?;
-            return Ok(Booked::New);
-        };
-        // A replay knows the day better or worse by milliseconds; the first booking's counts. What
-        // one caller left out, the other may have said.
-        new.at_ms = old.at_ms;
-        new.slot = new.slot.or(old.slot);
-        if new.kind == Kind::Charged {
-            new.is_final |= old.is_final;
-        }
-        if old == new {
-            return Ok(Booked::Same);
-        }
-        if old.is_final && (old.wei != new.wei || old.block != new.block) {
-            return Err(LedgerError::Final { module: new.module, seq: new.seq, kind: new.kind });
-        }
-        new.is_final |= old.is_final;
-        self.put_entry(&new, Some(&old))?;
-        Ok(Booked::Moved)
-    }
-
-    /// Books by `how`, and leaves out what contradicts a final entry: what is final stands, and the rest
-    /// is booked all the same.
-    pub(crate) fn lenient(
-        &mut self,
-        how: impl FnOnce(&mut Self) -> Result<Booked, LedgerError>,
-    ) -> Result<Option<Booked>, LedgerError> {
-        match how(self) {
-            Err(LedgerError::Final { module, seq, kind }) => {
-                tracing::error!(%module, seq, %kind, "a final entry came again with another value");
-                Ok(None)
-            }
-            other => other.map(Some),
-        }
-    }
-
-    /// Books a fate and the money that follows from it.
-    pub(crate) fn settle(&mut self, s: &Settlement) -> Result<Booked, LedgerError> {
-        let row = FateRow { slot: s.slot, at_ms: s.at_ms, fate: s.fate.clone(), is_final: s.is_final };
-        let old: Option<FateRow> = read(self.fates.get((s.module.as_str(), s.seq))?)?;
-        if let Some(old) = &old
-            && old.is_final
-        {
-            // A provisional one was overtaken. A final fate that comes again from a replay is the same or
-            // a fault of the caller's.
-            return if !s.is_final || old.fate == row.fate {
-                Ok(Booked::Same)
-            } else {
-                Err(LedgerError::Final { module: s.module.clone(), seq: s.seq, kind: Kind::Received })
-            };
-        }
-        self.put_received(s)?;
-        if s.is_final {
-            self.finish_charge(s)?;
-        }
-        if old.as_ref() == Some(&row) {
-            return Ok(Booked::Same);
-        }
-        if let Some(old) = &old {
-            self.move_fate(&s.module, old, Move::Out)?;
-        }
-        self.move_fate(&s.module, &row, Move::In)?;
-        self.fates.insert((s.module.as_str(), s.seq), serde_json::to_vec(&row)?.as_slice())?;
-        Ok(if old.is_some() { Booked::Moved } else { Booked::New })
-    }
-
-    pub(crate) fn set_cursor(&mut self, upto: u64) -> Result<(), LedgerError> {
-        self.raise("cursor", upto)
-    }
-
-    pub(crate) fn set_settled_below(&mut self, slot: Slot) -> Result<(), LedgerError> {
-        self.raise("settled_below", slot.get())
-    }
-
-    fn raise(&mut self, name: &str, to: u64) -> Result<(), LedgerError> {
-        let now = self.meta.get(name)?.map_or(0, |v| v.value());
-        self.meta.insert(name, to.max(now))?;
-        Ok(())
-    }
-
-    fn put_received(&mut self, s: &Settlement) -> Result<(), LedgerError> {
-        let had = self.entry(&s.module, s.seq, Kind::Received)?;
-        if s.own.is_none() && had.is_none() {
-            return Ok(());
-        }
-        self.book(Entry {
-            module: s.module.clone(),
-            seq: s.seq,
-            kind: Kind::Received,
-            slot: Some(s.slot),
-            at_ms: s.at_ms,
-            wei: s.own.map_or_else(Default::default, |o| o.received()),
-            block: s.own.map(|o| o.block),
-            is_final: s.is_final,
-        })?;
-        Ok(())
-    }
-
-    fn finish_charge(&mut self, s: &Settlement) -> Result<(), LedgerError> {
-        if let Some(mut charge) = self.entry(&s.module, s.seq, Kind::Charged)? {
-            charge.is_final = true;
-            self.book(charge)?;
-        }
-        Ok(())
-    }
-
-    fn entry(&self, module: &ModuleId, seq: u64, kind: Kind) -> Result<Option<Entry>, LedgerError> {
-        read(self.entries.get((module.as_str(), seq, kind as u8))?)
-    }
-
-    fn put_entry(&mut self, new: &Entry, old: Option<&Entry>) -> Result<(), LedgerError> {
-        if let Some(old) = old {
-            self.each_sum(&old.module, old.day(), old.slot, |a| a.move_entry(old, Move::Out))?;
-        }
-        self.each_sum(&new.module, new.day(), new.slot, |a| a.move_entry(new, Move::In))?;
-        let key = (new.module.as_str(), new.seq, new.kind as u8);
-        self.entries.insert(key, serde_json::to_vec(new)?.as_slice())?;
-        Ok(())
-    }
-
-    fn move_fate(&mut self, module: &ModuleId, row: &FateRow, how: Move) -> Result<(), LedgerError> {
-        let day = row.at_ms / crate::entry::DAY_MS;
-        self.each_sum(module, day, Some(row.slot), |a| a.move_fate(&row.fate, row.is_final, how))
-    }
-
-    fn each_sum(
-        &mut self,
-        module: &ModuleId,
-        day: u64,
-        slot: Option<Slot>,
-        change: impl Fn(&mut Account) -> Result<(), LedgerError>,
-    ) -> Result<(), LedgerError> {
-        let axes = [Some(Axis::All), Some(Axis::Day(day)), slot.map(Axis::Slot)];
-        for axis in axes.into_iter().flatten() {
-            let key = (axis, module.clone());
-            if !self.changed.contains_key(&key) {
-                let (a, n) = axis.key();
-                let have = read(self.sums.get((a, n, module.as_str()))?)?.unwrap_or_default();
-                self.changed.insert(key.clone(), have);
-            }
-            if let Some(account) = self.changed.get_mut(&key) {
-                change(account)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes what changed, and answers the new sums of all time.
-    fn write_sums(&mut self) -> Result<Vec<(ModuleId, Account)>, LedgerError> {
-        let mut all = Vec::new();
-        for ((axis, module), account) in self.changed.drain() {
-            let (a, n) = axis.key();
-            self.sums.insert((a, n, module.as_str()), serde_json::to_vec(&account)?.as_slice())?;
-            if axis == Axis::All {
-                all.push((module, account));
-            }
-        }
-        Ok(all)
-    }
 }

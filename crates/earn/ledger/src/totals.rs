@@ -68,19 +68,17 @@ impl Totals {
         }
     }
 
-    fn move_entry(&mut self, e: &Entry, how: Move) -> Result<(), LedgerError> {
+    fn move_entry(&mut self, e: &Entry, how: Move) {
         let sum = self.amount(e.kind);
-        *sum = Wei::new(how.wei(sum.get(), e.wei.get()).ok_or(LedgerError::Range)?);
+        *sum = Wei::new(how.wei(sum.get(), e.wei.get()));
         if e.kind == Kind::Charged {
-            self.promises = how.count(self.promises).ok_or(LedgerError::Range)?;
+            self.promises = how.count(self.promises);
         }
-        Ok(())
     }
 
-    fn move_fate(&mut self, fate: &Fate, how: Move) -> Result<(), LedgerError> {
+    fn move_fate(&mut self, fate: &Fate, how: Move) {
         let n = self.fates(fate);
-        *n = how.count(*n).ok_or(LedgerError::Range)?;
-        Ok(())
+        *n = how.count(*n);
     }
 
     fn plus(&self, o: &Self) -> Result<Self, LedgerError> {
@@ -106,18 +104,26 @@ pub(crate) enum Move {
     Out,
 }
 
+/// A sum at the end of its range stays there: what is booked after it must not be stopped by it. No amount that
+/// is booked today leads there (see [`crate::entry::MOST`]), only a file that was damaged or has an older amount.
 impl Move {
-    fn wei(self, sum: U256, amount: U256) -> Option<U256> {
-        match self {
-            Self::In => sum.checked_add(amount),
-            Self::Out => sum.checked_sub(amount),
-        }
+    fn wei(self, sum: U256, amount: U256) -> U256 {
+        let (moved, end) = match self {
+            Self::In => (sum.checked_add(amount), U256::MAX),
+            Self::Out => (sum.checked_sub(amount), U256::ZERO),
+        };
+        moved.unwrap_or_else(|| self.stays(end))
     }
-    fn count(self, n: u64) -> Option<u64> {
-        match self {
-            Self::In => n.checked_add(1),
-            Self::Out => n.checked_sub(1),
-        }
+    fn count(self, n: u64) -> u64 {
+        let (moved, end) = match self {
+            Self::In => (n.checked_add(1), u64::MAX),
+            Self::Out => (n.checked_sub(1), 0),
+        };
+        moved.unwrap_or_else(|| self.stays(end))
+    }
+    fn stays<T: std::fmt::Display>(self, end: T) -> T {
+        tracing::error!(%end, "a sum leaves its range and stays at its end: the totals that it is in are not right");
+        end
     }
 }
 
@@ -152,11 +158,32 @@ impl Account {
         if is_final { &mut self.settled } else { &mut self.provisional }
     }
 
-    pub(crate) fn move_entry(&mut self, e: &Entry, how: Move) -> Result<(), LedgerError> {
-        self.side(e.is_final).move_entry(e, how)
+    pub(crate) fn move_entry(&mut self, e: &Entry, how: Move) {
+        self.side(e.is_final).move_entry(e, how);
     }
 
-    pub(crate) fn move_fate(&mut self, fate: &Fate, is_final: bool, how: Move) -> Result<(), LedgerError> {
-        self.side(is_final).move_fate(fate, how)
+    pub(crate) fn move_fate(&mut self, fate: &Fate, is_final: bool, how: Move) {
+        self.side(is_final).move_fate(fate, how);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a file of before has it, which took any price.
+    #[test]
+    fn a_sum_at_its_end_stays_there_and_stops_nothing() {
+        let entry = |wei| Entry::charged("m".parse().unwrap(), 1, None, 0, wei);
+        let mut account = Account::default();
+        account.move_entry(&entry(U256::MAX), Move::In);
+        account.move_entry(&entry(U256::MAX), Move::In);
+        assert_eq!((account.provisional.charged.get(), account.provisional.promises), (U256::MAX, 2));
+        account.move_entry(&entry(U256::MAX), Move::Out);
+        account.move_entry(&entry(U256::ONE), Move::Out);
+        account.move_entry(&entry(U256::ONE), Move::Out);
+        assert_eq!((account.provisional.charged.get(), account.provisional.promises), (U256::ZERO, 0));
+        account.move_entry(&entry(U256::from(7)), Move::In);
+        assert_eq!(account.total().unwrap().charged, Wei::from(7u128));
     }
 }

@@ -242,9 +242,9 @@ fn what_was_synced_is_there_after_a_restart_and_a_replay_does_not_double_it() {
     assert_eq!(total(&ledger).promises, 120);
 }
 
-/// The writing thread may hold the file for one more flush.
+/// The writing thread may hold the file for one more flush: tried for twenty seconds.
 fn reopen(path: &Path) -> Arc<Ledger> {
-    for _ in 0..100 {
+    for _ in 0..1_000 {
         match Ledger::open(path, 1, &Config::default()) {
             Ok(ledger) => return ledger,
             Err(LedgerError::Open { .. }) => std::thread::sleep(std::time::Duration::from_millis(20)),
@@ -260,7 +260,7 @@ fn a_ledger_of_another_chain_is_refused() {
     let path = dir.path().join("l");
     drop(open(&path));
     drop(reopen(&path));
-    for _ in 0..100 {
+    for _ in 0..1_000 {
         match Ledger::open(&path, 2, &Config::default()) {
             Err(LedgerError::Chain { found: 1, want: 2 }) => return,
             Err(LedgerError::Open { .. }) => std::thread::sleep(std::time::Duration::from_millis(20)),

@@ -6,6 +6,7 @@ mod common;
 use common::*;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tandem_builder::Config;
 
@@ -41,17 +42,24 @@ fn the_desk_learns_whether_the_answer_with_its_bid_left() {
     // A loaded machine may be late for this deadline by itself; the desk is told of the very answer.
     wait("an answer leaves", || ask() == 200);
     wait("it is told", || told().last() == Some(&(bid.block_hash, true)));
-    // Whoever hangs up gets nothing.
     let before = told().len();
-    *s.desk.delay.lock().unwrap() = Duration::from_millis(50);
-    let mut stream = connect(s.server.addr());
-    write!(stream, "GET {} HTTP/1.1\r\nhost: x\r\n\r\n", header_path("1", &a_key())).unwrap();
-    wait("the desk is asked", || s.desk.headers.lock().unwrap().len() > before);
-    drop(stream);
-    wait("an answer to nobody", || told()[before..] == [(bid.block_hash, false)]);
     *s.desk.bid.lock().unwrap() = None;
     assert_eq!(ask(), 204);
-    assert_eq!(told().len(), before + 1, "no bid is none that could leave");
+    assert_eq!(told().len(), before, "no bid is none that could leave");
+}
+
+#[test]
+fn the_desk_learns_that_whoever_hung_up_got_nothing() {
+    let s = start(Config { header_deadline_ms: 1_000, header_reserve_ms: 10, ..config() });
+    let bid = recorded_bid("fulu-ssz-21");
+    *s.desk.bid.lock().unwrap() = Some(bid.clone());
+    // Well before the deadline, and long enough to hang up meanwhile.
+    *s.desk.delay.lock().unwrap() = Duration::from_millis(800);
+    let mut stream = connect(s.server.addr());
+    write!(stream, "GET {} HTTP/1.1\r\nhost: x\r\n\r\n", header_path("1", &a_key())).unwrap();
+    wait("the desk is asked", || !s.desk.headers.lock().unwrap().is_empty());
+    drop(stream);
+    wait("an answer to nobody", || *s.desk.left.lock().unwrap() == [(bid.block_hash, false)]);
 }
 
 #[test]
@@ -59,10 +67,18 @@ fn a_callers_timeout_lowers_the_deadline_and_never_raises_it() {
     let s = start(Config { header_deadline_ms: 800, header_reserve_ms: 10, ..config() });
     for (given, at_most) in [("100", 90), ("0", 0), ("60000", 790)] {
         s.desk.headers.lock().unwrap().clear();
-        let reply = send(s.server.addr(), "GET", &header_path("1", &a_key()), &[("X-Timeout-Ms", given)], b"");
-        assert_eq!(reply.status, 204);
-        // With no time at all the desk may not be asked any more.
-        let left = s.desk.headers.lock().unwrap().first().map_or(Duration::ZERO, |h| h.3);
+        let first_left = || {
+            let reply = send(s.server.addr(), "GET", &header_path("1", &a_key()), &[("X-Timeout-Ms", given)], b"");
+            assert_eq!(reply.status, 204);
+            s.desk.headers.lock().unwrap().first().map(|h| h.3)
+        };
+        let mut left = first_left();
+        // With no time at all the desk may not be asked any more; with some, a loaded machine may be late once.
+        wait("the desk is asked", || {
+            left = left.or_else(first_left);
+            left.is_some() || given == "0"
+        });
+        let left = left.unwrap_or_default();
         assert!(left <= Duration::from_millis(at_most), "{given}: {left:?}");
     }
 }
@@ -84,7 +100,7 @@ fn a_desk_that_panics_is_no_bid_and_an_error_elsewhere_and_serves_on() {
 #[test]
 fn a_blinded_block_is_carried_through_when_its_caller_hangs_up() {
     let s = start(config());
-    *s.desk.delay.lock().unwrap() = Duration::from_millis(200);
+    *s.desk.delay.lock().unwrap() = Duration::from_secs(1);
     let body = vector("own-block/fulu-ssz-21/blinded-request.ssz");
     let head = format!(
         "POST {V2} HTTP/1.1\r\nHost: b\r\nContent-Type: application/octet-stream\r\nEth-Consensus-Version: fulu\r\nContent-Length: {}\r\n\r\n",
@@ -93,7 +109,7 @@ fn a_blinded_block_is_carried_through_when_its_caller_hangs_up() {
     let mut stream = TcpStream::connect(s.server.addr()).unwrap();
     stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
     // Hanging up before the server has read everything would leave half a body: wait for the desk.
-    std::thread::sleep(Duration::from_millis(100));
+    wait("the desk is asked", || s.desk.calls.load(Ordering::SeqCst) == 1);
     drop(stream);
     wait("the desk has the block", || s.desk.blocks.lock().unwrap().len() == 1);
 }
@@ -276,7 +292,7 @@ fn readers_who_do_not_read_hold_no_place_that_other_calls_need() {
 /// Senders of half a body queue for nothing: neither a block nor registrations nor a header wait for them.
 #[test]
 fn any_number_of_slow_senders_holds_no_place_that_other_calls_need() {
-    let s = start(Config { max_submissions: 1, max_registrations: 1, max_headers: 1, body_ms: 10_000, ..config() });
+    let s = start(Config { max_submissions: 1, max_registrations: 1, max_headers: 1, body_ms: 60_000, ..config() });
     let slow: Vec<TcpStream> = [V2, VALIDATORS]
         .iter()
         .cycle()
@@ -297,7 +313,7 @@ fn any_number_of_slow_senders_holds_no_place_that_other_calls_need() {
     let ours = vector("own-block/registrations-fulu-ssz.ssz");
     assert_eq!(send(s.server.addr(), "POST", VALIDATORS, &[SSZ], &ours).status, 200);
     assert_eq!(send(s.server.addr(), "GET", &header_path("1", &a_key()), &[], b"").status, 204);
-    assert!(begun.elapsed() < Duration::from_secs(5), "well before the first slow one is given up");
+    assert!(begun.elapsed() < Duration::from_secs(30), "well before the first slow one is given up");
     drop(slow);
 }
 

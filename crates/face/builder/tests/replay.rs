@@ -110,7 +110,7 @@ fn one_connection_serves_a_whole_slot() {
 #[tokio::test]
 async fn our_own_relay_client_and_this_server_understand_each_other() {
     use std::time::Duration;
-    use tandem_node::{Limits, Relay, relay::HeaderRequest};
+    use tandem_node::{Limits, NodeError, Relay, relay::HeaderRequest};
     let s = start(config());
     let key = a_key();
     let relay = Relay::new(&format!("http://{key}@{}", s.server.addr()), Limits::default()).unwrap();
@@ -121,13 +121,28 @@ async fn our_own_relay_client_and_this_server_understand_each_other() {
     assert_eq!(*s.desk.registered.lock().unwrap(), list);
     let request =
         HeaderRequest { slot: 21.into(), parent_hash: alloy_primitives::B256::ZERO, pubkey: key.parse().unwrap() };
-    assert_eq!(relay.header(request, Duration::from_millis(500)).await.unwrap(), None);
+    // On a loaded machine half a second may be over before there is an answer: then it is asked again.
+    let begun = std::time::Instant::now();
+    let none = loop {
+        match relay.header(request, Duration::from_millis(500)).await {
+            Err(NodeError::Timeout { .. }) if begun.elapsed() < Duration::from_secs(60) => {}
+            other => break other.unwrap(),
+        }
+    };
+    assert_eq!(none, None);
     assert!(s.desk.headers.lock().unwrap()[0].3 < Duration::from_millis(500), "the announced time lowers the deadline");
     let bid = recorded_bid("fulu-ssz-21");
     *s.desk.bid.lock().unwrap() = Some(bid.clone());
-    let got = relay.header(request, Duration::from_secs(5)).await.unwrap().unwrap();
+    // The server's own deadline may pass, too.
+    let got = loop {
+        match relay.header(request, Duration::from_secs(20)).await.unwrap() {
+            None if begun.elapsed() < Duration::from_secs(60) => {}
+            other => break other.unwrap(),
+        }
+    };
     assert_eq!(tandem_beacon::encode(&got.data), bid.ssz);
-    assert!(s.desk.headers.lock().unwrap()[1].3 < Duration::from_millis(900), "and can not raise it");
+    let last = s.desk.headers.lock().unwrap().last().unwrap().3;
+    assert!(last < Duration::from_millis(900), "and can not raise it");
     let block = tandem_beacon::decode(&vector("own-block/fulu-ssz-21/blinded-request.ssz"), 1 << 20).unwrap();
     relay.submit_v2(&block).await.unwrap();
     assert_eq!(s.desk.blocks.lock().unwrap()[0].0, block);

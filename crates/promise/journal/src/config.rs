@@ -232,6 +232,7 @@ pub enum FirstUse {
     /// `--watermark SLOT`: refuse everything below this slot, and every scoped statement of modules,
     /// since nobody knows what was said before. It must lie above every slot ever promised: the head
     /// and the whole look-ahead. Nothing is promised before all slots below it are final, since a lost
-    /// promise holds its sender's nonce over all slots until then.
+    /// promise holds its sender's nonce over all slots until then. Records go on with numbers far above
+    /// all that the lost ones can have had.
     Watermark(Slot),
 }

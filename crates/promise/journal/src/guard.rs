@@ -160,6 +160,14 @@ impl Guard {
             Body::Inclusion(p) => Some(self.facts(&p.tx)?),
             _ => None,
         };
+        if let (Body::Inclusion(p), Some(facts)) = (&body, &facts)
+            && p.price > facts.cost
+        {
+            // Nothing but the promised transaction pays for a promise, and the books add up what modules ask.
+            let why =
+                format!("the price is {} wei, and the transaction costs its sender {} at most", p.price, facts.cost);
+            return Err(Refusal::new("bad-draft", why));
+        }
         let derived = body
             .derive(&signer, &grant.module, grant.signing_id, facts.as_ref())
             .map_err(|e| Refusal::new("bad-draft", e.to_string()))?;

@@ -94,6 +94,21 @@ fn a_promise_is_decoded_again_whoever_decoded_it_before() {
 }
 
 #[test]
+fn a_price_that_no_sender_pays_is_refused() {
+    let (guard, _) = guard();
+    let at = |price: U256| {
+        let mut draft = promise(signed(7, 4));
+        let Body::Inclusion(p) = &mut draft.body else { panic!() };
+        p.price = price;
+        guard.check(&grant(&[Permission::Inclusion]), draft)
+    };
+    // 21,000 gas at 10 wei, and 3 wei of value.
+    assert_eq!(code(at(U256::from(210_003))), "ok");
+    assert_eq!(code(at(U256::from(210_004))), "bad-draft");
+    assert_eq!(code(at(U256::MAX)), "bad-draft");
+}
+
+#[test]
 fn a_module_may_draft_only_what_its_manifest_and_the_operator_allow() {
     let (guard, house) = guard();
     let tx = signed(7, 0);

@@ -25,6 +25,8 @@
 //! - A [`Recorded`] exists only for what a successful sync covered. A write or a sync that fails makes
 //!   every waiting answer [`JournalError::Halted`], and nothing more is bound until a restart.
 //! - A restart signs nothing before what it read has been written to a new file and synced.
+//! - A record's number is never given again, also not where the journal was lost and is begun anew at a
+//!   watermark.
 //! - Only what lies past the last synced mark may be cut. Damage before it refuses to start, and so does a
 //!   newest segment that is missing or an older one than was written to last.
 //!
@@ -64,6 +66,8 @@ mod statement_tests;
 pub mod storage;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod watermark_tests;
 pub mod writer;
 
 pub use config::{BlockLimits, FirstUse, JournalConfig, RoomLimits, StatementLimits};

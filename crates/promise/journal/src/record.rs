@@ -126,7 +126,8 @@ impl Recorded {
     pub(crate) fn of(entry: &Arc<Entry>) -> Self {
         Self(entry.clone())
     }
-    /// Its number in the journal, which rises by at least one with each record.
+    /// Its number in the journal, which rises by at least one with each record, and by very many where the
+    /// journal was opened with a watermark. It stays below 2⁵³.
     pub fn seq(&self) -> u64 {
         self.0.seq
     }

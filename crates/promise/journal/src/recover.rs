@@ -30,6 +30,14 @@ const RECOVERY: &str = "recovery";
 /// More records than any journal comes to: beyond, counting on could overflow.
 const MAX_SEQ: u64 = u64::MAX >> 1;
 
+/// More records than a host comes to in its life: 5,000 a second are fewer in six years.
+const LIFE: u64 = 1 << 40;
+/// By how many numbers a millisecond goes ahead: no disk takes a million records a second, so that a journal's
+/// numbers are below those of the present moment, also after an earlier watermark.
+const PER_MS: u64 = 1_000;
+/// Beyond this the moment does not count: JSON's readers know integers up to 2⁵³, and the year would be 2112.
+const LAST_MOMENT: u64 = 1 << 52;
+
 pub(crate) struct Recovered {
     pub(crate) state: State,
     pub(crate) live: Live,
@@ -161,10 +169,11 @@ fn first(
     replay: &mut Replay,
     first_use: FirstUse,
 ) -> Result<Live, JournalError> {
-    replay.watermark(first_use);
-    let header = Header::new(chain, 0, 1, B256::ZERO, rand::random());
+    replay.watermark(first_use, clock.now_ms());
+    let first_seq = replay.last_seq + 1;
+    let header = Header::new(chain, 0, first_seq, B256::ZERO, rand::random());
     let live = replay.write(storage, home, header, &[], clock)?;
-    replay.segments.push(Segment { number: 0, first_seq: 1, bytes: 0 });
+    replay.segments.push(Segment { number: 0, first_seq, bytes: 0 });
     Ok(live)
 }
 
@@ -187,8 +196,14 @@ impl Replay {
         Self { chain_id, genesis, index, segments: Vec::new(), before: None, last_seq: 0, oldest: 0, cut_bytes: 0 }
     }
 
-    fn watermark(&mut self, first_use: FirstUse) {
+    /// What the operator says of a journal of which something is lost. Nobody knows which numbers the lost
+    /// records had, and the books and modules' stores still go by them: so none of those is given again. The
+    /// checkpoint that is written with the mark carries the number over every restart.
+    fn watermark(&mut self, first_use: FirstUse, now_ms: u64) {
         if let FirstUse::Watermark(slot) = first_use {
+            let moment = now_ms.saturating_mul(PER_MS).min(LAST_MOMENT);
+            let above = self.last_seq.saturating_add(LIFE).max(moment);
+            self.last_seq = above.min(MAX_SEQ).max(self.last_seq);
             if slot > self.index.floor {
                 // What lies below the floor is final, and what lies between is not.
                 self.index.withheld = self.index.withheld.max(slot);
@@ -233,7 +248,7 @@ impl Replay {
             self.cut_bytes = scan.torn;
             tracing::warn!(file, offset = scan.end, bytes = scan.torn, "cut a torn end that was never acknowledged");
         }
-        self.watermark(first_use);
+        self.watermark(first_use, clock.now_ms());
         let header = Header { salt: rand::random(), ..scan.header };
         self.write(storage, home, header, &scan.frames, clock)
     }

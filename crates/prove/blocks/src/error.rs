@@ -118,6 +118,14 @@ pub enum BlocksError {
         /// The slot.
         key: SlotKey,
     },
+    /// The slot lies below the journal's floor, or below a watermark: nothing is recorded for it.
+    #[error("{kind} of {key}: the slot lies below the journal's floor")]
+    Expired {
+        /// The kind of body.
+        kind: &'static str,
+        /// The slot.
+        key: SlotKey,
+    },
     /// The sealed list grew while it was written; the right one is here.
     #[error("the seal of {key} is stale")]
     SealStale {

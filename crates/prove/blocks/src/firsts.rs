@@ -45,6 +45,9 @@ pub(crate) struct Firsts {
     names: Mutex<HashSet<PathBuf>>,
     /// What no disk took, for as long as this process runs.
     held: Mutex<HashMap<SlotKey, First>>,
+    /// A disk that stands still.
+    #[cfg(test)]
+    pub holds: std::sync::atomic::AtomicBool,
     /// Held from looking until the root is durable, here or in the journal: one block at a time.
     pub turn: tokio::sync::Mutex<()>,
 }
@@ -60,7 +63,14 @@ impl Firsts {
         for entry in fs::read_dir(dir).map_err(failed)? {
             names.extend(named(&entry.map_err(failed)?.path()).map(|(_, _, path)| path));
         }
-        Ok(Self { dir: dir.to_owned(), names: Mutex::new(names), held: Mutex::default(), turn: Default::default() })
+        Ok(Self {
+            dir: dir.to_owned(),
+            names: Mutex::new(names),
+            held: Mutex::default(),
+            #[cfg(test)]
+            holds: Default::default(),
+            turn: Default::default(),
+        })
     }
 
     /// Whether one is kept for a slot, whole or not.
@@ -101,6 +111,10 @@ impl Firsts {
     pub fn keep(&self, key: &SlotKey, first: First) -> Result<First, BlocksError> {
         let path = self.path(key);
         let failed = |source| BlocksError::Io { what: "write", path: path.clone(), source };
+        #[cfg(test)]
+        while self.holds.load(std::sync::atomic::Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         let mut file = match File::options().write(true).create_new(true).open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {

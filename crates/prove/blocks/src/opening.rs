@@ -72,8 +72,12 @@ pub struct Served {
     at: u64,
     /// By execution block hash. There is more than one where headers were served on two parents.
     headers: Vec<(B256, U256)>,
-    /// Set once the slot is final: the block of those that is canonical, if one is.
-    settled: Option<Option<B256>>,
+    /// Whether the slot is final.
+    #[serde(default)]
+    is_final: bool,
+    /// Once it is: the block of those that is canonical, if one is.
+    #[serde(default)]
+    canonical: Option<B256>,
 }
 
 impl Served {
@@ -82,21 +86,21 @@ impl Served {
     /// then it was not our choice that decided, and what the proposer got is not known.
     pub fn wei(&self) -> U256 {
         let of = |hash| self.headers.iter().find(|(h, _)| *h == hash).map(|(_, w)| *w);
-        match self.settled {
-            Some(block) => block.and_then(of).unwrap_or_default(),
-            None => self.headers.iter().map(|(_, w)| *w).max().unwrap_or_default(),
+        match self.is_final {
+            true => self.canonical.and_then(of).unwrap_or_default(),
+            false => self.headers.iter().map(|(_, w)| *w).max().unwrap_or_default(),
         }
     }
     /// The block that this is booked for.
     pub fn block(&self) -> Option<B256> {
-        match self.settled {
-            Some(block) => block,
-            None => self.headers.iter().max_by_key(|(_, w)| *w).map(|(h, _)| *h),
+        match self.is_final {
+            true => self.canonical,
+            false => self.headers.iter().max_by_key(|(_, w)| *w).map(|(h, _)| *h),
         }
     }
     /// Whether it can not change any more.
     pub const fn is_final(&self) -> bool {
-        self.settled.is_some()
+        self.is_final
     }
 }
 
@@ -136,7 +140,8 @@ impl OpeningBook {
             }
             None => {
                 let headers = vec![(header, forgone)];
-                self.served.push_back(Served { slot, proposer, at: unix_seconds, headers, settled: None });
+                let (is_final, canonical) = (false, None);
+                self.served.push_back(Served { slot, proposer, at: unix_seconds, headers, is_final, canonical });
                 (U256::ZERO, forgone)
             }
         };
@@ -163,7 +168,8 @@ impl OpeningBook {
     pub fn settle(&mut self, slot: Slot, block: Option<B256>) {
         for of in self.served.iter_mut().filter(|s| s.slot == slot && !s.is_final()) {
             let before = of.wei();
-            of.settled = Some(block.filter(|b| of.headers.iter().any(|(h, _)| h == b)));
+            of.canonical = block.filter(|b| of.headers.iter().any(|(h, _)| h == b));
+            of.is_final = true;
             if of.at / DAY == self.day {
                 self.today = self.today.saturating_sub(before).saturating_add(of.wei());
             }
@@ -265,7 +271,9 @@ mod tests {
             let of = all.served().next().unwrap();
             assert_eq!((of.wei(), of.is_final()), (wei(left), true));
             assert!(all.open_upto(Slot::new(1)).is_empty());
-            // Settled again, or another header: nothing moves.
+            // Settled again, or another header: nothing moves, nor after a restart.
+            let kept = serde_json::to_vec(&all).unwrap();
+            let mut all: OpeningBook = serde_json::from_slice(&kept).unwrap();
             all.settle(Slot::new(1), None);
             book(&mut all, 1, 4, 999, 0, 8);
             assert_eq!(all.forgone_today(8), wei(left + 7));

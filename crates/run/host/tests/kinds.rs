@@ -120,6 +120,7 @@ impl Instance for Far {
 async fn a_module_of_another_kind_lives_by_the_same_interface() {
     let dir = tempfile::tempdir().unwrap();
     let (control, ended) = (Arc::new(Control::default()), Arc::new(AtomicU64::new(0)));
+    *control.limits.lock() = Some(within(1_000));
     let crossed = Crossed::default();
     let kind = ByBytes { control: control.clone(), ended: ended.clone(), crossed: crossed.clone() };
     let mut r = rig(dir.path());

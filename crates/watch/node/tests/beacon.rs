@@ -26,7 +26,7 @@ fn file(name: &str) -> impl Fn() -> std::future::Ready<Vec<u8>> + Clone + Send +
 }
 
 async fn beacon(app: Router) -> BeaconNode {
-    BeaconNode::new(&serve(app).await, limits(3000)).unwrap()
+    BeaconNode::new(&serve(app).await, limits(20_000)).unwrap()
 }
 
 async fn prysm() -> BeaconNode {
@@ -177,7 +177,7 @@ async fn pair(chain_id: &'static str, spec: fn(&mut Value), devnet: Option<Value
         app = app.route("/tandem/v1/devnet", get(move || std::future::ready(json!({ "data": devnet }).to_string())));
     }
     let url = serve(app).await;
-    (ExecutionNode::new(&url, limits(3000)).unwrap(), BeaconNode::new(&url, limits(3000)).unwrap())
+    (ExecutionNode::new(&url, limits(20_000)).unwrap(), BeaconNode::new(&url, limits(20_000)).unwrap())
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn node(answer: impl Fn(&str, &Value) -> Value + Clone + Send + Sync + 'st
             }
         }
     };
-    ExecutionNode::new(&serve(Router::new().route("/", post(handler))).await, limits(5000)).unwrap()
+    ExecutionNode::new(&serve(Router::new().route("/", post(handler))).await, limits(20_000)).unwrap()
 }
 
 const BLOCK_94: B256 = b256!("0x95b1fed0e95b26a6c8978e1667f9d0c0e11b1449a5eec3bbe9ca1c790c65875c");

@@ -100,7 +100,7 @@ impl<F: Future<Output = usize>> IntoFutureOk for F {
 async fn credentials_are_in_no_error_and_in_no_debug_text() {
     // A port that nobody listens on: bound, then released.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let http = client(&format!("http://me:hunter2@127.0.0.1:{port}/secret-key"), limits(2000));
+    let http = client(&format!("http://me:hunter2@127.0.0.1:{port}/secret-key"), limits(20_000));
     let error = http.send(Call::get("/x?token=t0k")).await.unwrap_err();
     assert!(matches!(error, NodeError::Connect { .. }), "{error}");
     for shown in [error.to_string(), format!("{error:?}"), format!("{http:?}")] {

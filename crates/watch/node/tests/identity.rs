@@ -52,7 +52,7 @@ async fn pair(c: Chain) -> (ExecutionNode, BeaconNode) {
         app = app.route("/tandem/v1/devnet", text(json!({"data": {"devnet": true, "clock": clock}})));
     }
     let url = serve(app).await;
-    (ExecutionNode::new(&url, limits(3000)).unwrap(), BeaconNode::new(&url, limits(3000)).unwrap())
+    (ExecutionNode::new(&url, limits(20_000)).unwrap(), BeaconNode::new(&url, limits(20_000)).unwrap())
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tandem_node::{HttpClient, NodeError, RpcClient};
 async fn answering(answer: impl Fn(Value) -> String + Clone + Send + Sync + 'static) -> RpcClient {
     let app =
         Router::new().route("/", post(move |body: String| async move { answer(serde_json::from_str(&body).unwrap()) }));
-    RpcClient::new(HttpClient::new(serve(app).await.parse().unwrap(), limits(2000)).unwrap())
+    RpcClient::new(HttpClient::new(serve(app).await.parse().unwrap(), limits(20_000)).unwrap())
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_batch_answer_with_a_missing_strange_or_repeated_id_is_refused() {
 async fn a_page_of_a_proxy_is_a_status_and_not_an_answer() {
     let app = Router::new()
         .route("/", post(|| async { (StatusCode::BAD_GATEWAY, "<html>\r\nupstream\x1b[31m died").into_response() }));
-    let rpc = RpcClient::new(HttpClient::new(serve(app).await.parse().unwrap(), limits(2000)).unwrap());
+    let rpc = RpcClient::new(HttpClient::new(serve(app).await.parse().unwrap(), limits(20_000)).unwrap());
     let error = rpc.call::<u64>("x", json!([])).await.unwrap_err();
     assert!(
         matches!(&error, NodeError::Status { status: 502, message, .. } if message == "<html>  upstream [31m died"),
@@ -120,7 +120,7 @@ async fn the_engine_port_gets_a_fresh_token_with_each_call() {
             json!({"jsonrpc": "2.0", "id": r["id"], "result": 1}).to_string()
         }),
     );
-    let rpc = RpcClient::new(HttpClient::new(serve(app).await.parse().unwrap(), limits(2000)).unwrap());
+    let rpc = RpcClient::new(HttpClient::new(serve(app).await.parse().unwrap(), limits(20_000)).unwrap());
     let rpc = rpc.with_jwt("ab".repeat(32).parse().unwrap());
     rpc.call::<u64>("x", json!([])).await.unwrap();
     let token = seen.lock().unwrap()[0].clone();

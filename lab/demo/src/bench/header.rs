@@ -19,7 +19,7 @@ use super::{
     setup::{Settings, Setup},
     tap::{Seen, Tap},
 };
-use crate::{ask, http, rig::Rig};
+use crate::{ask, decisions, http, rig::Rig};
 use alloy_primitives::{B256, U256};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -28,7 +28,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use tandem_devnet::consensus::validator_key;
+use tandem_devnet::{consensus::validator_key, proposer::Chosen};
 use tandem_types::Wei;
 
 /// Promises due in a slot.
@@ -129,13 +129,10 @@ async fn block(gateway: &str, slot: u64) -> Result<Outcome> {
 
 /// What the beacon node decided about each slot.
 async fn decide(rig: &Rig, blocks: &mut BTreeMap<u64, Outcome>) -> Result<()> {
-    let url = format!("{}/tandem/v1/devnet/decisions", rig.beacon());
-    let all = http::get(&url, PATIENCE).await?.json()?;
-    for d in all.as_array().context("no list of decisions")? {
-        let slot = d["slot"].as_u64().or_else(|| d["slot"].as_str()?.parse().ok()).context("a slot")?;
-        if let Some(outcome) = blocks.get_mut(&slot) {
-            outcome.chosen = d["chosen"] == "builder";
-            outcome.value = d["bid_value"].as_str().and_then(|v| U256::from_str_radix(v, 10).ok());
+    for d in decisions::all(rig).await? {
+        if let Some(outcome) = blocks.get_mut(&d.slot.get()) {
+            outcome.chosen = d.chosen == Chosen::Builder;
+            outcome.value = d.bid_value.map(Wei::get);
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Asking again: after each kill, when a slot is over, and for everything at the end.
 
 use super::{
+    again::{at_once, note_silent, until_answered},
     clients::{Crowd, PATIENCE, Sent, wrong_hash},
     oracle::{Answer, Asked, EXPIRED, Held, Kind, Oracle},
     proof::{self, Authority, Chain},
@@ -19,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tandem_types::BlsPublicKey;
-use tokio::{sync::Mutex, task::JoinSet};
+use tokio::sync::Mutex;
 
 /// Requests that lost which are asked again after each kill.
 const LOSERS: usize = 64;
@@ -29,10 +30,19 @@ const NEWEST: usize = 64;
 /// Promises for final slots that are asked for again after each kill: the host need not know them any more,
 /// and may say nothing else of them.
 const SETTLED: usize = 8;
-/// Questions at once.
-const AT_ONCE: usize = 8;
 /// How long a host that runs may leave something without an answer.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
+
+/// What came of the completeness roots of the slots that are over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Roots {
+    /// Slots whose root covers exactly their promises.
+    pub complete: usize,
+    /// Slots that were final when they were looked at, so that the host may have forgotten their roots.
+    pub forgotten: usize,
+    /// All with promises that were looked at.
+    pub over: usize,
+}
 
 /// Asks again, and checks what comes.
 pub struct Auditor<'a> {
@@ -45,8 +55,8 @@ pub struct Auditor<'a> {
     /// Signing roots of the promises that were verified, in the oracle's order.
     roots: Vec<Option<B256>>,
     over: BTreeSet<u64>,
-    /// Slots whose completeness root covers exactly their promises.
     complete: usize,
+    forgotten: usize,
     /// Wallets' transactions whose slot is not known yet.
     pending: Vec<Sent>,
     wallets: u64,
@@ -66,6 +76,7 @@ impl<'a> Auditor<'a> {
             roots: Vec::new(),
             over: BTreeSet::new(),
             complete: 0,
+            forgotten: 0,
             pending: Vec::new(),
             wallets: 0,
         }
@@ -76,9 +87,9 @@ impl<'a> Auditor<'a> {
         self.roots.iter().flatten().count()
     }
 
-    /// Slots whose completeness root was found to cover exactly their promises.
-    pub fn slots(&self) -> usize {
-        self.complete
+    /// What came of the completeness roots.
+    pub(super) fn roots(&self) -> Roots {
+        Roots { complete: self.complete, forgotten: self.forgotten, over: self.over.len() }
     }
 
     /// Promises that were asked for by `eth_sendRawTransaction`.
@@ -139,7 +150,8 @@ impl<'a> Auditor<'a> {
             }
         }
         for (slot, held) in by_slot {
-            self.ask_all(held.iter().map(|(h, _)| h.asked.clone()).collect()).await?;
+            let asked = held.iter().map(|(h, _)| h.asked.clone()).collect();
+            self.insist(asked, "once its slot was over").await?;
             self.over.insert(slot);
             let Some(by) = self.authorities.get(&slot).cloned() else { continue };
             let Some(told) = self.told_all(held).await? else { continue };
@@ -147,6 +159,7 @@ impl<'a> Auditor<'a> {
             if told.iter().any(|(_, _, v)| v["commitment"].is_null() && v["final"] == true) {
                 self.finalized().await?;
                 if self.oracle.lock().await.final_slot().is_some_and(|last| slot <= last) {
+                    self.forgotten += 1;
                     continue;
                 }
             }
@@ -178,15 +191,15 @@ impl<'a> Auditor<'a> {
         self.verify().await?;
         let mut held: Vec<Asked> = self.oracle.lock().await.held().iter().map(|h| h.asked.clone()).collect();
         held.retain(|a| !self.over.contains(&a.slot));
-        let begin = Instant::now();
-        while !held.is_empty() && begin.elapsed() < LIMIT {
-            held = self.ask_all(held).await?;
-        }
-        let mut o = self.oracle.lock().await;
-        for a in held {
-            o.fault(Kind::Silent, format!("slot {} tx {}: promised, and not answered in the end", a.slot, a.tx_hash));
-        }
-        o.close();
+        self.insist(held, "in the end").await?;
+        self.oracle.lock().await.close();
+        Ok(())
+    }
+
+    /// Asks for promises until each is answered. One that never is, is noted.
+    async fn insist(&self, promised: Vec<Asked>, when: &str) -> Result<()> {
+        let silent = until_answered(promised, LIMIT, |open| self.ask_all(open)).await?;
+        note_silent(&mut *self.oracle.lock().await, &silent, when);
         Ok(())
     }
 
@@ -348,26 +361,4 @@ impl<'a> Auditor<'a> {
         self.oracle.lock().await.finalized(slot);
         Ok(())
     }
-}
-
-/// Does something with all, [`AT_ONCE`] at a time.
-async fn at_once<T, R, F>(items: Vec<T>, f: impl Fn(T) -> F + Clone + Send + 'static) -> Vec<R>
-where
-    T: Send + 'static,
-    R: Send + 'static,
-    F: Future<Output = R> + Send,
-{
-    let items = Arc::new(Mutex::new(items.into_iter()));
-    let mut tasks = JoinSet::new();
-    for _ in 0..AT_ONCE {
-        let (items, f) = (Arc::clone(&items), f.clone());
-        tasks.spawn(async move {
-            let mut done = Vec::new();
-            loop {
-                let Some(item) = items.lock().await.next() else { return done };
-                done.push(f(item).await);
-            }
-        });
-    }
-    tasks.join_all().await.into_iter().flatten().collect()
 }

@@ -215,8 +215,9 @@ impl Shared {
         self.oracle.lock().await.asking(&asked);
         let (life, was_up) = (self.life.load(Ordering::SeqCst), self.up.load(Ordering::SeqCst));
         let answer = ask::send(&self.gateway, &asked.request, PATIENCE).await;
-        let mut oracle = self.oracle.lock().await;
+        // Before the wait for the others, so that what was said before a kill is not taken for said after it.
         let at_ms = now_ms();
+        let mut oracle = self.oracle.lock().await;
         if was_up && self.life.load(Ordering::SeqCst) == life {
             match &answer {
                 answer if answer.refusal().is_some_and(|code| oracle.says(&asked, code, at_ms) != Says::Unfair) => {}

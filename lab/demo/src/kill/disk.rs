@@ -3,12 +3,14 @@
 use crate::report::Report;
 use anyhow::{Context, Result, bail};
 use std::{
-    path::Path,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-/// How long the host may take to record its first delegations.
-const FIRST: Duration = Duration::from_secs(60);
+/// How long the host may take to write what it has to.
+const WRITES: Duration = Duration::from_secs(60);
 /// Rounds from which on a segment must have been removed.
 const REMOVES: u32 = 200;
 
@@ -27,7 +29,7 @@ impl Segments {
     /// # Errors
     /// If it can not be read, or has no segment.
     pub fn of(host: &Path) -> Result<Self> {
-        let dir = host.join("data").join("journal");
+        let dir = journal(host);
         let mut numbers = Vec::new();
         for entry in std::fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
             let name = entry?.file_name();
@@ -45,12 +47,33 @@ impl Segments {
     pub async fn first_is_full(host: &Path) -> Result<()> {
         let begin = Instant::now();
         while Self::of(host)?.newest == 0 {
-            if begin.elapsed() > FIRST {
-                bail!("the delegations did not fill a segment within {FIRST:?}");
+            if begin.elapsed() > WRITES {
+                bail!("the delegations did not fill a segment within {WRITES:?}");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
+    }
+
+    /// Waits until the newest segment of a host is more than the place that is kept for it.
+    ///
+    /// # Errors
+    /// If it stays empty.
+    pub async fn newest_is_written(host: &Path) -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            let segment = journal(host).join(format!("{:016x}.seg", Self::of(host)?.newest));
+            let mut first = [0];
+            // None is there yet where this fails.
+            let read = File::open(&segment).and_then(|mut file| file.read_exact(&mut first));
+            if read.is_ok() && first != [0] {
+                return Ok(());
+            }
+            if begin.elapsed() > WRITES {
+                bail!("{} was not written within {WRITES:?}", segment.display());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// The rows of the table. A `whole` run has begun some, and one of 200 rounds removed the first.
@@ -68,6 +91,10 @@ impl Segments {
     }
 }
 
+fn journal(host: &Path) -> PathBuf {
+    host.join("data").join("journal")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +109,20 @@ mod tests {
             std::fs::write(dir.join(name), b"").unwrap();
         }
         assert_eq!(Segments::of(host.path()).unwrap(), Segments { oldest: 10, newest: 12 });
+    }
+
+    #[tokio::test]
+    async fn a_segment_that_is_only_reserved_is_waited_for() {
+        let host = tempfile::tempdir().unwrap();
+        let dir = journal(host.path());
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("000000000000000a.seg"), b"TNDM").unwrap();
+        Segments::newest_is_written(host.path()).await.unwrap();
+        for empty in [&b""[..], &[0; 64]] {
+            std::fs::write(dir.join("000000000000000b.seg"), empty).unwrap();
+            let written = Segments::newest_is_written(host.path());
+            assert!(tokio::time::timeout(Duration::from_millis(100), written).await.is_err());
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod lost_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use asked::{Answer, Asked, EXPIRED, Purse};
+pub use asked::{Answer, Asked, EXPIRED, Kill, Purse};
 pub use fair::{Says, Terms};
 pub use fault::Kind;
 
@@ -76,6 +76,9 @@ pub struct Oracle {
     gone: HashMap<Bytes, Held>,
     /// What was refused since its nonce is used: by what, must be known in the end.
     used_up: Vec<Asked>,
+    /// What was refused since a nonce before it is in no block, and when.
+    behind: Vec<(Asked, u64)>,
+    kills: Vec<Kill>,
     /// The newest final slot, where the chain is watched.
     finalized: Option<u64>,
     refusals: BTreeMap<String, u64>,
@@ -101,9 +104,14 @@ impl Oracle {
         self.asking.insert(asked.request.clone(), asked.clone());
     }
 
-    /// Takes down that the host is killed about now.
-    pub fn killed_at(&mut self, at_ms: u64) {
-        self.contested.killed(at_ms);
+    /// Takes down that the host was killed.
+    pub fn killed(&mut self, kill: Kill) {
+        self.kills.push(kill);
+    }
+
+    /// When the host was killed, in order.
+    pub fn kills(&self) -> &[Kill] {
+        &self.kills
     }
 
     /// Takes down an answer that came just now.
@@ -164,6 +172,7 @@ impl Oracle {
             Says::Later => return,
             Says::Taken => self.contested.take(asked, at_ms),
             Says::Spent => self.used_up.push(asked.clone()),
+            Says::Behind => self.behind.push((asked.clone(), at_ms)),
             Says::Unfair => {
                 let first = if was_unanswered { "not answered, then " } else { "" };
                 let what = format!(
@@ -258,6 +267,12 @@ impl Oracle {
         std::mem::take(&mut self.losers)
     }
 
+    /// What was refused since a nonce before it, promised for a slot that was over, is in no block, and when: the
+    /// chain tells whether that was so.
+    pub fn behind(&self) -> &[(Asked, u64)] {
+        &self.behind
+    }
+
     /// Promises that clients hold.
     pub fn held(&self) -> &[Held] {
         &self.held
@@ -335,7 +350,7 @@ impl Oracle {
         for a in self.unanswered.values() {
             found.push((Kind::Silent, format!("slot {} tx {}: never answered", a.slot, a.tx_hash)));
         }
-        let unwon = self.contested.unwon(|scope| self.by_scope.contains_key(scope));
+        let unwon = self.contested.unwon(&self.kills, |scope| self.by_scope.contains_key(scope));
         found.extend(unwon.into_iter().map(|what| (Kind::Denied, what)));
         let mut first: HashMap<(u32, u64), u64> = HashMap::new();
         for a in self.held.iter().map(|h| &h.asked).chain(self.gone.values().map(|h| &h.asked)) {

@@ -1,20 +1,20 @@
 //! The end of the kill loop: what the chain shows of everything that was promised.
 
-use super::oracle::{Held, Kind, Oracle};
+use super::oracle::{Asked, Held, Kill, Kind, Oracle};
 use crate::{
-    http,
+    decisions, http,
     report::Report,
     rig::{Rig, hex_number},
 };
 use alloy_primitives::B256;
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
-use tandem_types::Slot;
+use tandem_devnet::proposer::{Chosen, Decision};
+use tandem_types::{Slot, SlotClock};
 use tokio::sync::Mutex;
 
 /// How long the devnet may take over an answer.
@@ -22,21 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Promised blobs of which one must have come through a kill. Fewer are promised in many a run: the host is
 /// mostly killed while it loads the trusted setup.
 const SOME_BLOBS: usize = 3;
-/// When the host was down, in unix milliseconds: from the kill until it was ready again.
-pub type Downs = Vec<(u64, u64)>;
 /// The slots that clients hold promises for, by transaction.
 type Slots = HashMap<B256, BTreeSet<u64>>;
-
-/// What the slot's proposer decided, as the devnet tells it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Decision {
-    chosen: String,
-    reason: String,
-    /// 0 where no answer came.
-    blinded_status: Option<u16>,
-    /// From the header's answer to the end of the wait for the blinded block's, in unix milliseconds.
-    blinded_ms: Option<[u64; 2]>,
-}
 
 /// The canonical chain and the proposers' decisions.
 #[derive(Debug, Default)]
@@ -52,12 +39,7 @@ impl Seen {
     /// # Errors
     /// If the devnet does not answer.
     pub async fn decisions(&mut self, rig: &Rig) -> Result<()> {
-        let url = format!("{}/tandem/v1/devnet/decisions", rig.beacon());
-        let all = http::get(&url, PATIENCE).await?.json()?;
-        for d in all.as_array().context("no list of decisions")? {
-            let slot = d["slot"].as_u64().or_else(|| d["slot"].as_str()?.parse().ok()).context("a slot")?;
-            self.decisions.insert(slot, Decision::deserialize(d)?);
-        }
+        self.decisions.extend(decisions::all(rig).await?.into_iter().map(|d| (d.slot.get(), d)));
         Ok(())
     }
 
@@ -76,17 +58,17 @@ impl Seen {
     }
 
     /// How a promise ended, of all that clients hold.
-    fn end(&self, h: &Held, all: &Slots, downs: &Downs) -> End {
+    fn end(&self, h: &Held, all: &Slots, kills: &[Kill]) -> End {
         let (slot, found) = (h.asked.slot, self.slot_of.get(&h.asked.tx_hash).copied());
         match found {
             Some(f) if f == slot => End::Kept,
             Some(f) if f < slot => self.early(h.asked.tx_hash, f, all),
             // A courtesy after a missed slot; the promise itself must be excused.
             _ if self.blocks.contains_key(&slot) => {
-                let decided = self.decisions.get(&slot).map_or("nothing", |d| &d.chosen);
-                End::Lost(format!("its slot has a block without it (found: {found:?}, chosen: {decided})"))
+                let decided = self.chosen(slot);
+                End::Lost(format!("its slot has a block without it (found: {found:?}, chosen: {decided:?})"))
             }
-            _ => match excuse(self.decisions.get(&slot), downs) {
+            _ => match excuse(self.decisions.get(&slot), kills) {
                 Ok(()) => End::Excused,
                 Err(why) => End::Lost(why),
             },
@@ -98,11 +80,35 @@ impl Seen {
     /// missed. A local block may have anything.
     fn early(&self, tx: B256, at: u64, all: &Slots) -> End {
         let owed = |s: &u64| *s == at || (*s < at && !self.blocks.contains_key(s));
-        let decided = self.decisions.get(&at).map_or("nothing", |d| &d.chosen);
-        if decided == "local" || all.get(&tx).is_some_and(|slots| slots.iter().any(owed)) {
+        let decided = self.chosen(at);
+        if decided == Some(Chosen::Local) || all.get(&tx).is_some_and(|slots| slots.iter().any(owed)) {
             return End::Early;
         }
-        End::Lost(format!("it is in slot {at}, where nobody was promised it (chosen: {decided})"))
+        End::Lost(format!("it is in slot {at}, where nobody was promised it (chosen: {decided:?})"))
+    }
+
+    fn chosen(&self, slot: u64) -> Option<Chosen> {
+        self.decisions.get(&slot).map(|d| d.chosen)
+    }
+
+    /// Refusals behind a nonce that is in no block, although every promised one before it was in one by then.
+    fn untrue(&self, behind: &[(Asked, u64)], all: &[Held], clock: &SlotClock) -> Vec<String> {
+        let waits = |a: &Asked, at_ms: u64| {
+            let now = clock.slot_at(at_ms).get();
+            let mut before = all.iter().map(|h| &h.asked).filter(|b| b.sender == a.sender && b.nonce < a.nonce);
+            before.any(|b| self.slot_of.get(&b.tx_hash).is_none_or(|slot| *slot >= now))
+        };
+        let untrue = behind.iter().filter(|(a, at_ms)| !waits(a, *at_ms));
+        untrue
+            .map(|(a, at_ms)| {
+                let Asked { sender, nonce, slot, .. } = a;
+                let now = clock.slot_at(*at_ms);
+                format!(
+                    "sender {sender} nonce {nonce} slot {slot}: refused in slot {now} as behind a nonce that is in no \
+                     block, and every one before it was in one"
+                )
+            })
+            .collect()
     }
 }
 
@@ -114,40 +120,47 @@ fn slots_of(held: &[Held]) -> Slots {
     all
 }
 
-/// A missed slot excuses its promises only if the host was killed between the header and the answer to the
-/// blinded block, which then never came: nobody has the block that the proposer signed. Whatever a running
-/// host answers is no excuse.
-fn excuse(decision: Option<&Decision>, downs: &Downs) -> Result<(), String> {
+/// A missed slot excuses its promises only if the host was killed between the header's answer and the end of the
+/// wait for the blinded block's, which then never came: nobody has the block that the proposer signed. Whatever a
+/// running host answers is no excuse, nor that it was killed before: who is up again and gives a header has to
+/// publish its block.
+fn excuse(decision: Option<&Decision>, kills: &[Kill]) -> Result<(), String> {
     let Some(d) = decision else { return Err("its slot is missed, and nobody decided anything".into()) };
-    match (d.chosen.as_str(), d.blinded_status, d.blinded_ms) {
-        ("builder", Some(202), _) => Err("its slot is missed, and the host said that it had published".into()),
-        ("builder", Some(0), Some([header, until])) => {
-            let killed = downs.iter().any(|(from, to)| *from <= until && *to >= header);
-            let up = format!("its slot is missed, and the host was up from {header} to {until} and did not answer");
-            killed.then_some(()).ok_or(up)
+    match (d.chosen, d.blinded_status, d.blinded_ms) {
+        (Chosen::Builder, Some(202), _) => Err("its slot is missed, and the host said that it had published".into()),
+        (Chosen::Builder, Some(0), Some([header, until])) => {
+            let killed = kills.iter().any(|k| k.is_between(header, until));
+            let last = kills.iter().rfind(|k| k.from_ms <= until);
+            let lived = format!(
+                "its slot is missed, and the host was not killed from its header at {header} to {until}, when there \
+                 was no answer to the blinded block (the last kill before: {last:?})"
+            );
+            killed.then_some(()).ok_or(lived)
         }
-        ("builder", status, _) => Err(format!("its slot is missed, and the host answered {status:?}")),
-        (chosen, ..) => Err(format!("its slot is missed: {chosen}, {}", d.reason)),
+        (Chosen::Builder, status, _) => Err(format!("its slot is missed, and the host answered {status:?}")),
+        (chosen, ..) => Err(format!("its slot is missed: {chosen:?}, {}", d.reason)),
     }
 }
 
 /// Whether the host was killed between a promise and its slot.
-fn was_killed(h: &Held, begin_ms: u64, downs: &Downs) -> bool {
-    downs.iter().any(|(from, _)| (h.at_ms..begin_ms).contains(from))
+fn was_killed(h: &Held, begin_ms: u64, kills: &[Kill]) -> bool {
+    kills.iter().any(|k| (h.at_ms..begin_ms).contains(&k.from_ms))
 }
 
 /// Waits until the last promised slot is over, then looks every promise up on the chain.
 ///
 /// # Errors
 /// If the chain does not get there.
-pub async fn judge(rig: &Rig, oracle: &Mutex<Oracle>, seen: &mut Seen, downs: &Downs) -> Result<Ends> {
+pub async fn judge(rig: &Rig, oracle: &Mutex<Oracle>, seen: &mut Seen) -> Result<Ends> {
     seen.decisions(rig).await?;
     seen.chain(rig).await?;
-    let held: Vec<Held> = oracle.lock().await.promised_ever();
+    let mut o = oracle.lock().await;
+    let (held, kills) = (o.promised_ever(), o.kills().to_vec());
     let begin_ms = |slot| rig.clock().start_ms(Slot::new(slot));
     let all = slots_of(&held);
-    let ends = Ends::judge(&held, |h| seen.end(h, &all, downs), |h| was_killed(h, begin_ms(h.asked.slot), downs));
-    let mut o = oracle.lock().await;
+    let ends = Ends::judge(&held, |h| seen.end(h, &all, &kills), |h| was_killed(h, begin_ms(h.asked.slot), &kills));
+    let untrue = seen.untrue(o.behind(), &held, &rig.clock());
+    untrue.into_iter().for_each(|what| o.fault(Kind::Denied, what));
     ends.lost.iter().for_each(|l| o.fault(Kind::Lost, l.clone()));
     if let Some(why) = ends.too_many_missed() {
         o.fault(Kind::Missed, why);
@@ -258,16 +271,35 @@ fn slot_of_block(rig: &Rig, block: &Value) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kill::oracle::{Asked, tests::asked};
+    use crate::kill::oracle::tests::asked;
+    use Chosen::{Builder, Local, Nothing};
     use alloy_primitives::Bytes;
+    use tandem_devnet::proposer::Outcome;
+
+    type Kills = Vec<Kill>;
 
     fn held(slot: u64, tx: u8) -> Held {
         Held { asked: asked(1, 0, slot, tx), answer: Bytes::new(), at_ms: 1_000 }
     }
     /// The header was there at 100,000, and the wait for the blinded block's answer over at 100,500.
-    fn decided(chosen: &str, blinded_status: Option<u16>) -> Decision {
-        let blinded_ms = blinded_status.map(|_| [100_000, 100_500]);
-        Decision { chosen: chosen.into(), reason: "why".into(), blinded_status, blinded_ms }
+    fn decided(chosen: Chosen, blinded_status: Option<u16>) -> Decision {
+        Decision {
+            slot: Slot::new(10),
+            node: "host".into(),
+            validator: 1,
+            chosen,
+            reason: "why".into(),
+            bid_value: None,
+            local_value: None,
+            header_ms: None,
+            blinded_status,
+            blinded_ms: blinded_status.map(|_| [100_000, 100_500]),
+            block_root: None,
+            outcome: Outcome::Missed,
+        }
+    }
+    fn kill(from_ms: u64, gone_ms: u64) -> Kill {
+        Kill { from_ms, gone_ms }
     }
     /// Slots 9 and 11 have blocks, 10 has none; transaction 1 is in slot 9.
     fn seen(decision: Option<Decision>) -> Seen {
@@ -281,68 +313,95 @@ mod tests {
     #[test]
     fn a_promise_is_kept_in_its_slot_and_lost_where_its_slot_has_a_block_without_it() {
         let s = seen(None);
-        let end = |slot, tx, downs: &Downs| s.end(&held(slot, tx), &slots_of(&[held(slot, tx)]), downs);
-        assert_eq!(end(9, 1, &Vec::new()), End::Kept);
-        assert!(matches!(end(11, 2, &Vec::new()), End::Lost(_)));
-        assert!(matches!(end(9, 2, &vec![(0, u64::MAX)]), End::Lost(_)), "a kill is no excuse for a block");
+        let end = |slot, tx, kills: &[Kill]| s.end(&held(slot, tx), &slots_of(&[held(slot, tx)]), kills);
+        assert_eq!(end(9, 1, &[]), End::Kept);
+        assert!(matches!(end(11, 2, &[]), End::Lost(_)));
+        assert!(matches!(end(9, 2, &[kill(0, u64::MAX)]), End::Lost(_)), "a kill is no excuse for a block");
     }
 
     #[test]
     fn an_early_one_was_owed_where_it_is_or_is_in_a_block_that_did_not_come_from_the_host() {
         // Transaction 1 is promised for slot 11 and lies in slot 9. Slot 8 was missed, slot 7 was not.
-        let end = |chosen: Option<&str>, others: &[(u64, u8)]| {
+        let end = |chosen: Option<Chosen>, others: &[(u64, u8)]| {
             let mut s = seen(None);
             s.blocks.insert(7, 1);
             s.decisions.extend(chosen.map(|c| (9, decided(c, None))));
             let others = others.iter().map(|(slot, tx)| held(*slot, *tx));
             let all: Vec<Held> = others.chain([held(11, 1)]).collect();
-            s.end(&held(11, 1), &slots_of(&all), &Vec::new())
+            s.end(&held(11, 1), &slots_of(&all), &[])
         };
         for (chosen, others) in [
-            (Some("builder"), &[(9, 1)][..]),
+            (Some(Builder), &[(9, 1)][..]),
             (None, &[(9, 1)]),
-            (Some("builder"), &[(8, 1)]),
-            (Some("local"), &[]),
-            (Some("local"), &[(9, 2)]),
+            (Some(Builder), &[(8, 1)]),
+            (Some(Local), &[]),
+            (Some(Local), &[(9, 2)]),
         ] {
             assert_eq!(end(chosen, others), End::Early, "{chosen:?} {others:?}");
         }
         for (chosen, others) in [
-            (Some("builder"), &[][..]),
-            (Some("builder"), &[(9, 2)]),
-            (Some("builder"), &[(7, 1)]),
-            (Some("builder"), &[(10, 1)]),
+            (Some(Builder), &[][..]),
+            (Some(Builder), &[(9, 2)]),
+            (Some(Builder), &[(7, 1)]),
+            (Some(Builder), &[(10, 1)]),
             (None, &[]),
-            (Some("nothing"), &[]),
+            (Some(Nothing), &[]),
         ] {
             assert!(matches!(end(chosen, others), End::Lost(_)), "{chosen:?} {others:?}");
         }
     }
 
     #[test]
-    fn a_missed_slot_excuses_only_if_the_host_was_killed_between_header_and_blinded_block_and_gave_no_answer() {
-        let between = vec![(100_200, 101_000)];
-        let end = |decision, downs: &Downs| seen(decision).end(&held(10, 2), &Slots::new(), downs);
-        for downs in [between.clone(), vec![(99_000, 100_000)], vec![(1, 2), (100_500, 100_501)]] {
-            assert_eq!(end(Some(decided("builder", Some(0))), &downs), End::Excused, "{downs:?}");
+    fn a_missed_slot_excuses_only_if_a_kill_came_between_header_and_blinded_block_and_there_was_no_answer() {
+        let between = vec![kill(100_200, 100_210)];
+        let end = |decision, kills: &Kills| seen(decision).end(&held(10, 2), &Slots::new(), kills);
+        let edges = [vec![kill(99_990, 100_000)], vec![kill(100_500, 100_510)]];
+        for kills in [between.clone(), vec![kill(1, 2), kill(100_400, 100_401)]].into_iter().chain(edges) {
+            assert_eq!(end(Some(decided(Builder, Some(0))), &kills), End::Excused, "{kills:?}");
         }
-        let mut without_times = decided("builder", Some(0));
+        let mut without_times = decided(Builder, Some(0));
         without_times.blinded_ms = None;
-        for (decision, downs) in [
+        for (decision, kills) in [
             (None, between.clone()),
             (Some(without_times), between.clone()),
-            (Some(decided("builder", None)), between.clone()),
-            (Some(decided("builder", Some(202))), between.clone()),
-            (Some(decided("builder", Some(400))), between.clone()),
-            (Some(decided("builder", Some(500))), between.clone()),
-            (Some(decided("builder", Some(502))), between.clone()),
-            (Some(decided("builder", Some(0))), Vec::new()),
-            (Some(decided("builder", Some(0))), vec![(90_000, 99_999), (100_501, 107_000)]),
-            (Some(decided("local", None)), between.clone()),
-            (Some(decided("nothing", None)), between),
+            (Some(decided(Builder, None)), between.clone()),
+            (Some(decided(Builder, Some(202))), between.clone()),
+            (Some(decided(Builder, Some(400))), between.clone()),
+            (Some(decided(Builder, Some(500))), between.clone()),
+            (Some(decided(Builder, Some(502))), between.clone()),
+            (Some(decided(Builder, Some(0))), Vec::new()),
+            (Some(decided(Builder, Some(0))), vec![kill(90_000, 90_010), kill(100_501, 100_510)]),
+            (Some(decided(Local, None)), between.clone()),
+            (Some(decided(Nothing, None)), between),
         ] {
-            assert!(matches!(end(decision.clone(), &downs), End::Lost(_)), "{decision:?} {downs:?}");
+            assert!(matches!(end(decision.clone(), &kills), End::Lost(_)), "{decision:?} {kills:?}");
         }
+    }
+
+    #[test]
+    fn a_host_that_was_killed_before_it_gave_the_header_has_to_publish_however_long_it_was_not_ready() {
+        // It was killed 200 ms before, answered the header as it started, and was ready only after the wait.
+        let last = seen(Some(decided(Builder, Some(0)))).end(&held(10, 2), &Slots::new(), &[kill(99_790, 99_800)]);
+        let End::Lost(why) = last else { panic!("{last:?}") };
+        assert!(why.contains("99790") && why.contains("was not killed"), "{why}");
+    }
+
+    #[test]
+    fn a_refusal_behind_a_nonce_in_no_block_is_untrue_where_the_chain_has_all_before_it() {
+        let clock = SlotClock::real(1_000, 12);
+        let in_slot = |n| clock.start_ms(Slot::new(n)) + 6_000;
+        // Transaction 1 is in slot 9; transaction 2 is in no block.
+        let s = seen(None);
+        let before = |nonce, tx| Held { asked: asked(1, nonce, 9, tx), ..held(9, tx) };
+        let untrue =
+            |nonce, slot, held: &[Held]| s.untrue(&[(asked(1, nonce, 12, 3), in_slot(slot))], held, &clock).len();
+        assert_eq!(untrue(1, 10, &[before(0, 1)]), 1, "it was kept in its slot");
+        assert_eq!(untrue(1, 9, &[before(0, 1)]), 0, "its slot still ran");
+        assert_eq!(untrue(1, 10, &[before(0, 2)]), 0, "it is in no block");
+        assert_eq!(untrue(2, 10, &[before(0, 1), before(1, 2)]), 0, "one of them is in none");
+        assert_eq!(untrue(1, 10, &[before(0, 1), before(1, 2)]), 1, "the other one does not come before it");
+        let others = Held { asked: asked(2, 0, 9, 2), ..held(9, 2) };
+        assert_eq!(untrue(1, 10, &[before(0, 1), others]), 1, "another sender's");
     }
 
     #[test]
@@ -368,17 +427,17 @@ mod tests {
     #[test]
     fn of_some_promised_blobs_a_whole_run_needs_one_that_was_promised_before_a_kill_and_kept_after_it() {
         let with = |blobs| Held { asked: Asked { blobs, ..asked(1, 0, 9, 1) }, ..held(9, 1) };
-        let ok = |h: Held, end: End, downs: Downs, whole| {
+        let ok = |h: Held, end: End, kills: Kills, whole| {
             let held = vec![h; SOME_BLOBS];
-            let ends = Ends::judge(&held, |_| end.clone(), |h| was_killed(h, 5_000, &downs));
+            let ends = Ends::judge(&held, |_| end.clone(), |h| was_killed(h, 5_000, &kills));
             let mut r = Report::default();
             ends.rows(&mut r, whole);
             r.checks().iter().find(|c| c.name.contains("blobs")).unwrap().ok
         };
-        let between = vec![(500, 600), (4_999, 6_000)];
+        let between = vec![kill(500, 600), kill(4_999, 6_000)];
         assert!(ok(with(1), End::Kept, between.clone(), true));
         assert!(ok(with(0), End::Kept, between.clone(), true), "none was promised");
         assert!(!ok(with(1), End::Excused, between.clone(), true) && ok(with(1), End::Excused, between, false));
-        assert!(!ok(with(1), End::Kept, vec![(999, 1_500), (5_000, 5_001)], true), "before it, or in its slot");
+        assert!(!ok(with(1), End::Kept, vec![kill(999, 1_500), kill(5_000, 5_001)], true), "before it, or in its slot");
     }
 }

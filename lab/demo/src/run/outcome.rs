@@ -6,7 +6,8 @@ use super::{
     relays::Relays,
 };
 use crate::{
-    http,
+    ask::number,
+    decisions, http,
     process::Host,
     rig::{Rig, hex_number},
 };
@@ -17,6 +18,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
 };
+use tandem_devnet::proposer::Chosen;
 
 /// How long any answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -233,19 +235,19 @@ async fn blocks(
     relays: &[RelayDeeds; 3],
     hosts: usize,
 ) -> Result<BTreeMap<u64, Block>> {
-    let url = format!("{}/tandem/v1/devnet/decisions", rig.beacon());
-    let decisions = http::get(&url, PATIENCE).await?.json()?;
     let each = rig.validators() / (hosts as u64).max(1);
     let mut found = BTreeMap::new();
-    for d in decisions.as_array().context("the devnet's decisions are no list")? {
-        let Some(slot) = number(&d["slot"]).filter(|s| slots.contains(s)) else { continue };
-        let validator = number(&d["validator"]).with_context(|| format!("a decision without a validator: {d}"))?;
+    for d in decisions::all(rig).await? {
+        let slot = d.slot.get();
+        if !slots.contains(&slot) {
+            continue;
+        }
         let relay = relays.iter().position(|r| r.taken.contains(&slot)).map(Maker::Relay);
-        let made_by = match d["chosen"].as_str() {
-            Some("builder") => relay.unwrap_or(Maker::Host),
-            _ => Maker::Beacon,
+        let made_by = match d.chosen {
+            Chosen::Builder => relay.unwrap_or(Maker::Host),
+            Chosen::Local | Chosen::Nothing => Maker::Beacon,
         };
-        found.insert(slot, Block { proposer: usize::try_from(validator / each.max(1))?, made_by });
+        found.insert(slot, Block { proposer: usize::try_from(d.validator / each.max(1))?, made_by });
     }
     Ok(found)
 }
@@ -298,11 +300,6 @@ async fn ask_host(host: &Host) -> Result<HostSays> {
 
 async fn get(h: &Host, what: &str) -> Result<Value> {
     http::get(&format!("{}/api/v1/{what}", h.gateway), PATIENCE).await?.json()
-}
-
-/// A number, plain or quoted.
-fn number(v: &Value) -> Option<u64> {
-    v.as_u64().or_else(|| v.as_str()?.parse().ok())
 }
 
 /// A JSON-RPC quantity of any size.

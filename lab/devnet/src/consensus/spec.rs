@@ -2,7 +2,7 @@
 //! devnet's own fork versions.
 
 use serde::{Deserialize, Serialize};
-use tandem_types::{Epoch, tagged};
+use tandem_types::Epoch;
 
 /// How fast validators come, go and merge. Mainnet's values are [`Churn::MAINNET`]; with them a chain of
 /// less than about 16.8 million ETH has no churn for consolidations at all, so the devnet's are its own.
@@ -93,11 +93,6 @@ pub const CAPELLA_FORK_VERSION: [u8; 4] = FORK_VERSIONS[3];
 pub const ELECTRA_FORK_VERSION: [u8; 4] = FORK_VERSIONS[5];
 /// Fulu's: blocks are signed under it.
 pub const FULU_FORK_VERSION: [u8; 4] = FORK_VERSIONS[6];
-
-/// The domain of the builder API's messages.
-pub fn builder_domain() -> alloy_primitives::B256 {
-    tagged::domain(tagged::BUILDER_DOMAIN, GENESIS_FORK_VERSION)
-}
 
 /// When something takes effect that is decided in `epoch` (`compute_activation_exit_epoch`).
 pub const fn activation_exit_epoch(epoch: Epoch) -> Epoch {

@@ -54,8 +54,8 @@ pub struct Decision {
     pub header_ms: Option<u64>,
     /// The status that the builder answered the blinded block with.
     pub blinded_status: Option<u16>,
-    /// Unix milliseconds at which the chosen bid was there, and at which the builder had answered the
-    /// blinded block or was waited for no longer.
+    /// Unix milliseconds at which the header's answer came, and at which the builder had answered the blinded
+    /// block or was waited for no longer.
     pub blinded_ms: Option<[u64; 2]>,
     /// The block that was signed.
     pub block_root: Option<B256>,

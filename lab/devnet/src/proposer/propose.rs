@@ -59,19 +59,27 @@ pub(super) struct Proposal {
     pub(super) config: Arc<ProposerConfig>,
 }
 
-/// A bid with the milliseconds that it took, or why there is none.
-type Asked = (Result<SignedBuilderBid, String>, Option<u64>);
+/// A bid or why there is none, and when the builder had answered, if it was asked.
+type Asked = (Result<SignedBuilderBid, String>, Option<Answered>);
+
+/// When a builder had answered.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    /// Unix milliseconds.
+    at_ms: u64,
+    /// Milliseconds since it was asked.
+    took_ms: u64,
+}
 
 impl Proposal {
     async fn run(self) {
-        let (local, (bid, header_ms)) = self.build_and_ask().await;
-        let asked_ms = crate::node::now_ms();
+        let (local, (bid, answered)) = self.build_and_ask().await;
         let local = match local {
             Ok(local) => local,
             Err(why) => return self.nothing(format!("the local block could not be built: {why}")),
         };
         let mut decision = self.decision(Chosen::Local, String::new());
-        decision.header_ms = header_ms;
+        decision.header_ms = answered.map(|a| a.took_ms);
         decision.local_value = Some(local.value);
         decision.bid_value = bid.as_ref().ok().map(|b| Wei::new(b.message.value));
         let checked = bid.and_then(|b| self.check(&b, &local).map(|()| b).map_err(|why| format!("bid refused: {why}")));
@@ -85,7 +93,7 @@ impl Proposal {
         match taken {
             Ok((bid, why)) => {
                 (decision.chosen, decision.reason) = (Chosen::Builder, why);
-                self.propose_blinded(bid, decision, asked_ms).await;
+                self.propose_blinded(bid, decision, answered.map(|a| a.at_ms)).await;
             }
             Err(why) => {
                 decision.reason = why;
@@ -156,7 +164,9 @@ impl Proposal {
         let started = Instant::now();
         let limit = header_timeout(clock.wall_slot_ms);
         let answer = client.header(self.duty.slot, self.duty.asked_parent, &key, limit).await;
-        (answer.map_err(|e| format!("no bid: {e}")), Some(started.elapsed().as_millis() as u64))
+        // Taken here and not by the caller, who may still wait for the local block.
+        let answered = Answered { at_ms: crate::node::now_ms(), took_ms: started.elapsed().as_millis() as u64 };
+        (answer.map_err(|e| format!("no bid: {e}")), Some(answered))
     }
 
     fn client(&self) -> Option<BuilderClient> {
@@ -225,7 +235,7 @@ impl Proposal {
     }
 
     /// From here on there is no way back to the local block: the proposer signed.
-    async fn propose_blinded(self, bid: SignedBuilderBid, mut decision: Decision, asked_ms: u64) {
+    async fn propose_blinded(self, bid: SignedBuilderBid, mut decision: Decision, answered_ms: Option<u64>) {
         let m = bid.message;
         let (signed, root) = match self.sign(m.header, m.blob_kzg_commitments, m.execution_requests).await {
             Ok(signed) => signed,
@@ -250,8 +260,7 @@ impl Proposal {
             }
         };
         let until = crate::node::now_ms();
-        self.node
-            .decisions
-            .update(slot, |d| (d.blinded_status, d.blinded_ms) = (Some(status), Some([asked_ms, until])));
+        let between = answered_ms.map(|at| [at, until]);
+        self.node.decisions.update(slot, |d| (d.blinded_status, d.blinded_ms) = (Some(status), between));
     }
 }

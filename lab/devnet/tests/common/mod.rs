@@ -17,6 +17,9 @@ use tokio::sync::broadcast::Receiver;
 /// Longest wait for anything: a loaded machine is slow, and no test asserts speed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often what a loaded machine may spoil is set up anew.
+pub const TRIES: usize = 4;
+
 /// A devnet that ticks fast, with a chain time that does not depend on the wall.
 pub fn fast() -> Config {
     Config {

@@ -29,6 +29,11 @@ fn a_folder_stays_with_its_chain_and_only_the_fork_moves_on() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half-written stays");
 }
 
+/// The deadline of a call: no start that waits for a silent node is over before.
+const DEADLINE_MS: u64 = 60_000;
+/// What else a start and an answer may take on a loaded machine.
+const HALF: Duration = Duration::from_millis(DEADLINE_MS / 2);
+
 /// A server that accepts and stays silent until it is opened; then it passes on to another.
 async fn silent(to: &str) -> (String, watch::Sender<bool>) {
     let to = to.trim_start_matches("http://").trim_end_matches('/').to_owned();
@@ -64,6 +69,7 @@ async fn a_silent_node_holds_no_pinned_start_up_and_is_heard_when_it_speaks_of_a
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config::default();
     config.paths.data = dir.path().to_owned();
+    config.limits.deadline_ms = DEADLINE_MS;
     let good = || node(&ours.execution_url(), &ours.beacon_url());
     config.nodes = vec![good()];
     Chain::find(&config).await.unwrap();
@@ -77,8 +83,7 @@ async fn a_silent_node_holds_no_pinned_start_up_and_is_heard_when_it_speaks_of_a
         }
         let begin = Instant::now();
         let mut chain = Chain::find(&config).await.unwrap();
-        // The deadline of a call is five seconds.
-        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < HALF, "{:?}", begin.elapsed());
         assert_eq!(chain.spec.chain_id, 7);
         assert!(tokio::time::timeout(Duration::from_millis(50), chain.unheard.wrong()).await.is_err());
         opens.send_replace(true);
@@ -95,6 +100,7 @@ async fn the_only_pair_holds_no_pinned_start_up_whichever_half_of_it_is_silent_a
     let dir = tempfile::tempdir().unwrap();
     let (mut config, file) = (Config::default(), dir.path().join(PIN));
     config.paths.data = dir.path().to_owned();
+    config.limits.deadline_ms = DEADLINE_MS;
     config.nodes = vec![node(&ours.execution_url(), &ours.beacon_url())];
     let spec = Chain::find(&config).await.unwrap().spec;
     // The last start was before a fork.
@@ -107,19 +113,32 @@ async fn the_only_pair_holds_no_pinned_start_up_whichever_half_of_it_is_silent_a
         (node(&good_execution, &beacon), stale.fork_version),
         (node(&execution, &beacon), stale.fork_version),
     ] {
-        std::fs::write(&file, serde_json::to_vec(&stale).unwrap()).unwrap();
         config.nodes = vec![pair];
-        let begin = Instant::now();
-        let mut chain = Chain::find(&config).await.unwrap();
-        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+        let mut tries = 0;
+        let mut chain = loop {
+            std::fs::write(&file, serde_json::to_vec(&stale).unwrap()).unwrap();
+            let begin = Instant::now();
+            let chain = Chain::find(&config).await.unwrap();
+            assert!(begin.elapsed() < HALF, "{:?}", begin.elapsed());
+            tries += 1;
+            // A beacon node that speaks has a second for it, which a loaded machine may not give it.
+            if chain.spec.fork_version == fork || tries == 4 {
+                break chain;
+            }
+        };
         assert_eq!((chain.spec, chain.unheard.found().is_none()), (ChainSpec { fork_version: fork, ..spec }, true));
         assert_eq!(read_pin(&file).unwrap(), Some(chain.spec), "what is told is there at the next start");
     }
     // It speaks at last, and of our chain.
     config.nodes = vec![node(&execution, &good_beacon)];
     let mut chain = Chain::find(&config).await.unwrap();
+    assert!(!chain.unheard.asked.is_empty(), "it is still asked");
     opens.send_replace(true);
-    assert!(tokio::time::timeout(Duration::from_secs(2), chain.unheard.wrong()).await.is_err());
+    let begin = Instant::now();
+    while !chain.unheard.asked.is_empty() {
+        assert!(begin.elapsed() < HALF, "it was never heard");
+        assert!(tokio::time::timeout(Duration::from_millis(50), chain.unheard.wrong()).await.is_err());
+    }
     ours.stop().await;
 }
 

@@ -74,9 +74,15 @@ impl Shared {
             code: "ledger-not-written".into(),
             message: not_written(&f),
         });
+        let left_out = self.ledger.left_out().map(|f| Critical {
+            at_ms: f.since_ms,
+            slot: None,
+            code: "ledger-left-out".into(),
+            message: format!("something is left out of the books: {}. Remedy: look what that module asks", f.why),
+        });
         let modules = self.host.health();
         let failing = modules.iter().filter(|m| m.phase == Phase::StoreFailed).map(|m| store_failed(m, now_ms));
-        ledger.into_iter().chain(failing).collect()
+        ledger.into_iter().chain(left_out).chain(failing).collect()
     }
 
     fn halted(&self) -> Vec<Reason> {

@@ -9,7 +9,10 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tandem_beacon::{SignedBlindedBeaconBlock, SignedBuilderBid, SignedValidatorRegistration, Versioned};
@@ -34,6 +37,8 @@ pub struct FakeDesk {
     pub bid: Mutex<Option<Arc<EncodedBid>>>,
     pub payload: Mutex<Option<(Bytes, Bytes)>>,
     pub delay: Mutex<Duration>,
+    /// Calls that have come to it, whether they are answered or not.
+    pub calls: AtomicU64,
     pub registered: Mutex<Vec<SignedValidatorRegistration>>,
     pub headers: Mutex<Vec<(Slot, B256, BlsPublicKey, Duration)>>,
     pub blocks: Mutex<Vec<(SignedBlindedBeaconBlock, SubmitVersion)>>,
@@ -43,6 +48,7 @@ pub struct FakeDesk {
 
 impl FakeDesk {
     async fn mood(&self) -> Mood {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         let (mood, delay) = (*self.mood.lock().unwrap(), *self.delay.lock().unwrap());
         tokio::time::sleep(delay).await;
         match mood {

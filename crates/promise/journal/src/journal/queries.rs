@@ -57,14 +57,17 @@ impl Journal {
         self.0.shared.state.lock().views.slots.get(key).map(|duties| duties.borrow().clone())
     }
 
-    /// What a slot's promises oblige to that are decided, and whose sync is not over or failed: their number, the
-    /// transaction's facts, and the duty, in the order of a seal. Nobody has one of them. But a disk that fails or
-    /// stands still may hold them all the same, and then a restart finds them: a block that is built without them
-    /// meanwhile would break them. They are no records, so that nothing can be signed for them.
-    pub fn in_doubt(&self, key: &SlotKey) -> Vec<(u64, TxFacts, Duty)> {
+    /// What all decided promises of a slot oblige to, durable or not, whatever becomes of their syncs: their number,
+    /// the transaction's facts, and the duty, in the order of a seal. From one look: one that becomes durable
+    /// meanwhile is in no gap between two.
+    ///
+    /// Nobody has one whose sync is not over or failed. But a disk that fails or stands still may hold it all the
+    /// same, and then a restart finds it: a block that is built without it meanwhile would break it. They are no
+    /// records, so that nothing can be signed for them.
+    pub fn decided(&self, key: &SlotKey) -> Vec<(u64, TxFacts, Duty)> {
         let state = self.0.shared.state.lock();
-        let undecided = state.index.promises(key).filter(|e| e.seq > state.durable_seq);
-        undecided.filter_map(|e| e.promise().map(|(p, facts)| (e.seq, facts.clone(), p.duty(facts)))).collect()
+        let promises = state.index.promises(key);
+        promises.filter_map(|e| e.promise().map(|(p, facts)| (e.seq, facts.clone(), p.duty(facts)))).collect()
     }
 
     /// A slot's durable delegation. Unlike [`Self::duties`] it leaves nothing behind for a slot that

@@ -37,7 +37,9 @@ impl Posted {
 impl Core {
     /// Signs the delegations of the look-ahead's slots, which are open after that, and has them posted.
     pub async fn delegate_all(self: &Arc<Self>) {
-        for key in self.own_duties_from(self.now_slot()) {
+        // Below a watermark nothing is signed.
+        let from = self.now_slot().max(self.door.journal().floor());
+        for key in self.own_duties_from(from) {
             let known = self.registry.lock().get(&key.proposer);
             let registered =
                 known.is_some_and(|r: Registered| crate::gate::registered(Some(r.epoch), self.now_slot().epoch()));

@@ -46,8 +46,8 @@ impl Core {
         let Some(block) = block else { return };
         for tx in &block.txs {
             for r in self.door.journal().promises_of(*tx) {
-                let early = matches!(self.fates.get(r.seq()), Some(Fate::Early { block: b }) if b == block.id);
-                if early {
+                let told = self.fates.get(r.seq());
+                if matches!(told, Some(Fate::Early { block: b } | Fate::Kept { block: b }) if b == block.id) {
                     self.withdraw(&r);
                 }
             }

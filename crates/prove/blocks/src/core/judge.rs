@@ -259,14 +259,16 @@ impl Core {
     /// Whether a promise's fate has its tip paid to our proposer, and this is the promise that it is
     /// booked under. A tip is paid once, in a block that was built here; in a relay's it is part of the
     /// bid. Where one transaction is promised for several slots it belongs to the promise for the
-    /// block's own slot, else to the one recorded first.
+    /// block's own slot, else to the first one that it was included early for.
     pub(super) fn is_paid(&self, record: &Recorded, fate: &Fate) -> bool {
         let (Fate::Kept { block } | Fate::Early { block }) = fate else { return false };
         let Some(offer) = self.offers.get(block.hash) else { return false };
         let (Source::Own(_), Some((_, facts))) = (&offer.meta.source, record.promise()) else { return false };
         let all = self.door.journal().promises_of(facts.hash);
-        let of_slot = |r: &&Recorded| r.promise().is_some_and(|(p, _)| p.key.slot == offer.meta.slot);
-        all.iter().find(of_slot).or(all.first()).is_some_and(|r| r.seq() == record.seq())
+        let slot = |r: &&Recorded| r.promise().map(|(p, _)| p.key.slot);
+        let of_slot = all.iter().find(|r| slot(r) == Some(offer.meta.slot));
+        let mine = of_slot.or_else(|| all.iter().find(|r| slot(r) > Some(offer.meta.slot)));
+        mine.is_some_and(|r| r.seq() == record.seq())
     }
 
     /// Tells a fate, if it is news or final.

@@ -194,6 +194,7 @@ impl Core {
         match self.door.bind(draft).await {
             Ok(Ok(Bound::New(r) | Bound::Same(r))) => Ok(r),
             Ok(Ok(Bound::Conflict { .. })) => Err(BlocksError::Conflict { kind, key }),
+            Ok(Ok(Bound::Expired(_))) => Err(BlocksError::Expired { kind, key }),
             Ok(Ok(other)) => Err(door(format!("{other:?}"))),
             Ok(Err(refusal)) => Err(door(refusal.to_string())),
             Err(JournalError::SealStale { current, .. }) => Err(BlocksError::SealStale { key, current }),
@@ -227,13 +228,13 @@ impl Core {
     }
 
     /// Stops all promising until an operator looks. The reason is kept in a file, so that a restart
-    /// does not forget it; taking the file away, or [`Blocks::resume`], opens the slots again.
+    /// does not forget it; taking the file away, or [`Blocks::resume`], opens the slots again. Where promising
+    /// is stopped already the reason is added: whoever resumes must have been told of it.
     pub fn stop_promising(&self, slot: Slot, block: B256, why: &str) {
         let reason = format!("slot {slot}, block {block}: {why}");
-        if self.stopped.read().is_some() {
-            return;
-        }
-        if let Err(e) = self.stop(&reason) {
+        let before = self.stopped.read().clone();
+        let whole = before.map_or_else(|| reason.clone(), |before| format!("{before}; {reason}"));
+        if let Err(e) = self.stop(&whole) {
             tracing::error!(error = %e, "the stop could not be written; it holds until a restart");
         }
         self.critical(Some(slot), "promising-stopped", reason);

@@ -58,6 +58,11 @@ impl Core {
             Ok(Err(e)) if self.door.journal().is_halted() => {
                 self.unsealed_list(key, "unsealed-while-halted", &e.to_string())
             }
+            // A restored journal's, below the mark that it was opened with: it takes no record for the slot, nor any
+            // further promise, and what it holds was promised.
+            Ok(Err(BlocksError::Expired { .. })) if self.now_ms() < self.end_ms(key.slot) => {
+                self.unsealed_list(key, "unsealed-below-watermark", "the journal takes no record for this slot")
+            }
             Ok(Err(e)) => return Err(e),
             // What a decided seal lists stays so, whenever the disk has it: only what is signed waits for that.
             Err(_) if self.door.journal().is_closed(&key) => {
@@ -105,9 +110,8 @@ impl Core {
     /// more are taken, so all are known, in the order that a seal lists them in. They are kept like sealed
     /// ones. So is one whose own sync is not over or failed, which nobody has: the disk may hold it all the same.
     fn unsealed_list(&self, key: SlotKey, code: &'static str, why: &str) -> SealedList {
-        let mut list: Vec<_> = self.duties(&key).promises.iter().filter_map(Promised::of).collect();
-        let in_doubt = self.door.journal().in_doubt(&key);
-        list.extend(in_doubt.into_iter().map(|(seq, facts, duty)| Promised::owed(seq, &facts, duty)));
+        let decided = self.door.journal().decided(&key);
+        let list: Vec<_> = decided.into_iter().map(|(seq, facts, duty)| Promised::owed(seq, &facts, duty)).collect();
         if !list.is_empty() {
             self.critical(Some(key.slot), code, format!("{} promises: {why}", list.len()));
         }
@@ -124,9 +128,10 @@ impl Core {
         if list.is_empty() {
             return;
         }
-        // A halted journal lets nothing be signed; the restart that it needs does the rest.
+        // A halted journal lets nothing be signed; the restart that it needs does the rest. Nor is anything signed
+        // below a watermark.
         let signed = async {
-            if !self.door.journal().is_halted() {
+            if !self.door.journal().is_halted() && key.slot >= self.door.journal().floor() {
                 futures::join!(self.constrain(key, &list), self.complete(key));
             }
         };
@@ -263,8 +268,9 @@ impl Core {
         let (now, floor) = (self.now_slot(), self.door.journal().floor());
         let mut keys: Vec<SlotKey> = self.door.journal().slots();
         keys.extend(self.own_duties_from(now));
-        // What is settled may be known still, and takes no seal any more.
-        keys.retain(|k| k.slot >= floor);
+        // What is settled may be known still, and takes no seal any more. Below a watermark a slot to come is still
+        // to be kept.
+        keys.retain(|k| k.slot >= floor || k.slot >= now);
         keys.sort_by_key(|k| k.slot);
         keys.dedup();
         for key in keys.into_iter().filter(|k| self.is_past_cutoff(k.slot)) {

@@ -1,7 +1,7 @@
 //! The blinded block.
 //!
 //! In this order, each step durable before the next: the block is recognised and its signature
-//! verified; it is written to disk; its root is bound in the journal (or, while that is halted, beside
+//! verified; it is written to disk; its root is bound in the journal (or, while that takes no record, beside
 //! it) as the one that our proposer signed; it is published until a node took it or the slot is over. A restart goes on where it was.
 
 use super::{
@@ -124,6 +124,7 @@ impl Core {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(BlocksError::Conflict { .. })) => return Err(self.equivocation(key, root)),
             Ok(Err(_)) if self.door.journal().is_halted() => {}
+            Ok(Err(BlocksError::Expired { .. })) => {}
             Ok(Err(e)) => return Err(failed(e)),
             // It is decided, and in line for a disk that stands still.
             Err(_) if known.is_none() => return self.hold_first(key, first, late()),
@@ -131,15 +132,18 @@ impl Core {
         }
         if known.is_none() {
             let store = self.firsts.clone();
-            let (kept, code, why) = match Self::blocking(move || store.keep(&key, first)).await {
-                Ok(kept) => (kept, "kept-while-halted", format!("block {root} is recorded beside the journal")),
-                Err(e @ BlocksError::Io { .. }) => return self.hold_first(key, first, e),
+            let kept = tokio::time::timeout(wait, Self::blocking(move || store.keep(&key, first))).await;
+            let kept = match kept.map_err(|_| late()).flatten() {
+                Ok(kept) => kept,
+                Err(e @ (BlocksError::Io { .. } | BlocksError::State(_))) => return self.hold_first(key, first, e),
                 Err(e) => return Err(failed(e)),
             };
             if kept.root != root {
                 return Err(self.equivocation(key, root));
             }
-            self.critical(Some(key.slot), code, why);
+            let halted = self.door.journal().is_halted();
+            let code = if halted { "kept-while-halted" } else { "kept-below-watermark" };
+            self.critical(Some(key.slot), code, format!("block {root} is recorded beside the journal"));
         }
         Ok(())
     }
@@ -155,10 +159,12 @@ impl Core {
         Ok(())
     }
 
-    /// The root that is the slot's, beside the journal or in it.
+    /// The root that is the slot's, beside the journal or in it. A file that can not be read in time may name
+    /// another one: then none is published, and the turn is the next slot's.
     async fn first_known(&self, key: SlotKey) -> Result<Option<B256>, BlocksError> {
-        let store = self.firsts.clone();
-        if let Some(first) = Self::blocking(move || store.get(&key)).await? {
+        let (store, wait) = (self.firsts.clone(), self.scaled(self.config.disk_ms));
+        let read = tokio::time::timeout(wait, Self::blocking(move || store.get(&key)));
+        if let Some(first) = read.await.map_err(|_| late()).flatten()? {
             return Ok(Some(first.root));
         }
         Ok(match self.duties(&key).seen_block.as_ref().map(|r| r.body()) {

@@ -43,6 +43,23 @@ pub struct Purse {
     pub cost: u128,
 }
 
+/// When a host was killed, in unix milliseconds: from just before the signal until its process was gone. At
+/// which moment in between it stopped, nobody outside can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kill {
+    /// It still ran until here.
+    pub from_ms: u64,
+    /// From here on it was gone.
+    pub gone_ms: u64,
+}
+
+impl Kill {
+    /// Whether it may have met the host between two times.
+    pub const fn is_between(self, from_ms: u64, to_ms: u64) -> bool {
+        self.from_ms <= to_ms && self.gone_ms >= from_ms
+    }
+}
+
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {

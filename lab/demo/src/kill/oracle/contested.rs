@@ -1,6 +1,6 @@
 //! Nonces that several transactions are asked for with: one of them must win.
 
-use super::{Answer, Asked};
+use super::{Answer, Asked, Kill};
 use alloy_primitives::Bytes;
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,12 +18,8 @@ pub(super) struct Contested {
     taken: BTreeMap<Scope, u64>,
     /// Requests that are under way, by when they began.
     begun: HashMap<Bytes, u64>,
-    /// From when to when a request of the nonce went without an answer while the host was killed. A host may
-    /// refuse for one that it has decided and not written yet; if the kill takes that one, nobody holds the
-    /// nonce, and nobody is told that somebody does after it.
+    /// From when to when a request of the nonce went without an answer.
     silent: HashMap<Scope, Vec<(u64, u64)>>,
-    /// When the host was killed.
-    kills: Vec<u64>,
     /// What came for each, in order: a contradiction about it is told with its story.
     stories: HashMap<Scope, Vec<String>>,
 }
@@ -41,9 +37,7 @@ impl Contested {
             Answer::WasPromised => "expired, and was promised",
             Answer::Refused(code) => code,
             Answer::Nothing => {
-                if let Some(begun) = begun.filter(|begun| self.kills.iter().any(|k| (*begun..=at_ms).contains(k))) {
-                    self.silent.entry(scope).or_default().push((begun, at_ms));
-                }
+                self.silent.entry(scope).or_default().extend(begun.map(|begun| (begun, at_ms)));
                 "no answer"
             }
         };
@@ -66,15 +60,17 @@ impl Contested {
         }
     }
 
-    /// The host is killed.
-    pub fn killed(&mut self, at_ms: u64) {
-        self.kills.push(at_ms);
-    }
-
     /// What was refused for another although none is promised, with its story.
-    pub fn unwon(&self, promised: impl Fn(&Scope) -> bool) -> Vec<String> {
+    ///
+    /// A host may refuse for one that it has decided and not written yet. If a kill takes that one, nobody holds
+    /// the nonce: so a refusal is excused that was said while another request was under way, whose answer a kill
+    /// took. It must have been said before that kill: after it only what is written counts.
+    pub fn unwon(&self, kills: &[Kill], promised: impl Fn(&Scope) -> bool) -> Vec<String> {
+        let took = |(from, to): &(u64, u64), said: u64| {
+            *from <= said && kills.iter().any(|k| k.is_between(*from, *to) && said <= k.gone_ms)
+        };
         let lost = |scope: &Scope, said: u64| {
-            self.silent.get(scope).is_some_and(|all| all.iter().any(|(from, to)| (*from..=*to).contains(&said)))
+            self.silent.get(scope).is_some_and(|all| all.iter().any(|window| took(window, said)))
         };
         let open = self.taken.iter().filter(|(scope, said)| !promised(scope) && !lost(scope, **said));
         open.map(|(scope, _)| {

@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 use tandem_journal::RoomLimits;
 use tandem_types::{Slot, SlotClock};
 
-/// Refusals that say that something else is promised for the nonce, or that an earlier one is not.
-const TAKEN: [&str; 3] = ["conflict", "nonce-taken", "nonce-gap"];
-/// Refusals for want of room, or of the sender's money.
-const NO_ROOM: [&str; 3] = ["slot-full", "exhausted", "balance-short"];
+/// Refusals that say that something else is promised for the nonce.
+const TAKEN: [&str; 2] = ["conflict", "nonce-taken"];
 /// Refusals because the slot's cut-off is over or too near.
 const TOO_LATE: [&str; 4] = ["closed", "slot-closed", "slot-closing", "slot-past"];
 /// A cut-off is near for a host that closes slots 20 ms before it, and for a client that reads its own
@@ -37,6 +35,9 @@ pub enum Says {
     Taken,
     /// Its nonce is used. For which earlier slot's promise, must be known in the end.
     Spent,
+    /// A nonce before it, promised for a slot that is over, is in no block. That it was in none, the chain must
+    /// show in the end.
+    Behind,
     /// What no honest host says.
     Unfair,
 }
@@ -47,9 +48,12 @@ impl Oracle {
         let if_so = |fair: bool, says: Says| if fair { says } else { Says::Unfair };
         match code {
             // What was promised for a slot that is over may never be in a block: nothing follows it.
-            "nonce-gap" if self.follows_what_is_over(asked, at_ms) => Says::No,
+            "nonce-gap" => if_so(self.follows_what_is_over(asked, at_ms), Says::Behind),
             c if TAKEN.contains(&c) => if_so(asked.contested, Says::Taken),
-            c if NO_ROOM.contains(&c) => if_so(self.has_no_room(asked), Says::No),
+            "slot-full" => if_so(self.has_no_room(asked), Says::No),
+            "balance-short" => if_so(self.is_out_of_money(asked), Says::No),
+            // Of the room or of the money: the door says the same of both.
+            "exhausted" => if_so(self.has_no_room(asked) || self.is_out_of_money(asked), Says::No),
             c if TOO_LATE.contains(&c) => if_so(self.is_late(asked, at_ms), Says::No),
             // The host came back too shortly before the slot. It may offer it all the same a little later.
             "host-starting" => if_so(self.is_blind(asked, at_ms), Says::Later),
@@ -83,7 +87,7 @@ impl Oracle {
 
     fn has_no_room(&self, asked: &Asked) -> bool {
         let full = |t: &Terms| self.may_be_used(asked).full_for(asked, &t.room).is_some();
-        self.terms.as_ref().is_none_or(full) || self.is_out_of_money(asked)
+        self.terms.as_ref().is_none_or(full)
     }
 
     /// Requests that may be promised besides this one, for all that clients know.
@@ -99,7 +103,8 @@ impl Oracle {
         self.open(by).filter(|a| a.slot == by.slot || a.slot == 0).fold(held, Used::with)
     }
 
-    /// Whether all that its sender may have been promised leaves too little for this.
+    /// Whether all that its sender may have been promised leaves too little for this. Who has plenty, as all have
+    /// of whose money nothing is said, is never out of it.
     fn is_out_of_money(&self, asked: &Asked) -> bool {
         let Some(purse) = asked.purse else { return false };
         let mut costs: BTreeMap<u64, u128> = self.spent.get(&asked.sender).cloned().unwrap_or_default();

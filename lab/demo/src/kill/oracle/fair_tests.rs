@@ -91,6 +91,7 @@ fn want_of_money_is_a_reason_only_where_the_senders_promises_leave_too_little() 
     assert_eq!(after_silence(&mut o, &poor(2, 3), "balance-short", EARLY), (vec![], 0));
     assert_eq!(o.penniless(), 1);
     assert_eq!(after_silence(&mut o, &asked(2, 0, 9, 9), "balance-short", EARLY).0, [Kind::Denied], "a rich one");
+    assert_eq!(o.penniless(), 1);
 
     // A promise beyond it is more than there is.
     let mut o = oracle();
@@ -102,8 +103,42 @@ fn want_of_money_is_a_reason_only_where_the_senders_promises_leave_too_little() 
 }
 
 #[test]
+fn a_full_slot_is_no_want_of_money_and_an_empty_purse_no_want_of_room() {
+    // Two of 42,000 gas: full. A rich sender is short of nothing there, nor one with money for this one.
+    let full = || {
+        let mut o = oracle();
+        o.take_at(asked(2, 0, 9, 2), promise("x"), EARLY);
+        o.take_at(asked(3, 0, 9, 3), promise("y"), EARLY);
+        o
+    };
+    let purse = |has| Some(Purse { has, cost: 10 });
+    for (a, code, kinds) in [
+        (asked(9, 0, 9, 9), "balance-short", vec![Kind::Denied]),
+        (Asked { purse: purse(10), ..asked(9, 0, 9, 9) }, "balance-short", vec![Kind::Denied]),
+        (asked(9, 0, 9, 9), "slot-full", vec![]),
+        (asked(9, 0, 9, 9), "exhausted", vec![]),
+    ] {
+        let mut o = full();
+        assert_eq!(after_silence(&mut o, &a, code, EARLY).0, kinds, "{code} {:?}", a.purse);
+        assert_eq!(o.penniless(), 0, "{code}");
+    }
+    // Its money is used up, and the slot has room for more like it.
+    for (code, kinds) in [("balance-short", vec![]), ("slot-full", vec![Kind::Denied]), ("exhausted", vec![])] {
+        let mut o = oracle();
+        let poor = |nonce, tx| Asked { purse: purse(15), secured: true, ..asked(1, nonce, 9, tx) };
+        o.take_at(poor(0, 1), promise("a"), EARLY);
+        assert_eq!(after_silence(&mut o, &poor(1, 2), code, EARLY).0, kinds, "{code}");
+        assert_eq!(o.penniless(), u64::from(code == "balance-short"), "{code}");
+    }
+}
+
+#[test]
 fn taken_is_a_reason_only_where_somebody_asked_for_something_else() {
-    for code in ["conflict", "nonce-taken", "nonce-gap"] {
+    let mut o = oracle();
+    o.take_at(contested(1, 0, 9, 2), promise("x"), EARLY);
+    let first = after_silence(&mut o, &contested(1, 0, 9, 1), "nonce-gap", EARLY);
+    assert_eq!(first, (vec![Kind::Denied], 0), "nothing comes before the first nonce");
+    for code in ["conflict", "nonce-taken"] {
         assert_eq!(after_silence(&mut oracle(), &asked(1, 0, 9, 1), code, EARLY), (vec![Kind::Denied], 0), "{code}");
         let mut o = oracle();
         o.take_at(contested(1, 0, 9, 2), promise("x"), EARLY);
@@ -125,7 +160,7 @@ fn a_gap_is_a_reason_also_where_the_nonce_before_is_promised_for_slots_that_are_
         let found = after_silence(&mut o, &next, "nonce-gap", at_ms).0;
         found.contains(&Kind::Denied)
     };
-    assert!(!after(&[9], in_slot(10)), "slot 9 is over");
+    assert!(!after(&[9], in_slot(10)), "slot 9 is over; the chain must show that it was in no block");
     assert!(after(&[9], in_slot(9)), "it runs");
     assert!(after(&[9, 11], in_slot(10)), "the same is promised for slot 11, too");
     assert!(after(&[], in_slot(10)), "nothing is promised before");

@@ -47,7 +47,7 @@ fn what_is_told_as_promised_before_it_is_final_is_a_fault() {
 /// times. What is found in the end.
 fn lost(asked: Option<u64>, killed: u64, refused_at: &[u64]) -> Vec<Kind> {
     let (mut o, one) = (Oracle::default(), contested(1, 0, 9, 1));
-    o.killed_at(killed);
+    o.killed(Kill { from_ms: killed - 2, gone_ms: killed });
     if let Some(at) = asked {
         o.asking_at(&one, at);
     }
@@ -67,7 +67,10 @@ fn lost(asked: Option<u64>, killed: u64, refused_at: &[u64]) -> Vec<Kind> {
 #[test]
 fn a_refusal_for_a_promise_that_a_kill_took_is_none_against_the_host_and_any_other_is() {
     assert_eq!(lost(Some(80), 95, &[90]), []);
-    assert_eq!(lost(Some(80), 95, &[110]), [Kind::Denied], "after a kill only what is written counts");
+    assert_eq!(lost(Some(80), 95, &[95]), []);
+    for after in [96, 97, 100, 110] {
+        assert_eq!(lost(Some(80), 95, &[after]), [Kind::Denied], "{after}: after a kill only what is written counts");
+    }
     assert_eq!(lost(Some(80), 95, &[90, 110]), [Kind::Denied]);
     assert_eq!(lost(Some(92), 95, &[90]), [Kind::Denied], "it was asked for after that");
     assert_eq!(lost(Some(80), 150, &[90]), [Kind::Denied], "no kill took the answer");
@@ -76,9 +79,22 @@ fn a_refusal_for_a_promise_that_a_kill_took_is_none_against_the_host_and_any_oth
 }
 
 #[test]
+fn a_kill_that_is_told_after_the_broken_answer_was_noted_took_it_all_the_same() {
+    let mut o = Oracle::default();
+    o.asking_at(&contested(1, 0, 9, 1), 80);
+    o.take_at(contested(1, 0, 9, 2), refused("conflict"), 90);
+    // The connection broke at the signal; the process was gone a moment later.
+    o.take_at(contested(1, 0, 9, 1), Answer::Nothing, 95);
+    o.killed(Kill { from_ms: 94, gone_ms: 99 });
+    o.take_at(contested(1, 0, 9, 1), refused("closed"), 1_000);
+    o.close();
+    assert_eq!(found(&o), []);
+}
+
+#[test]
 fn another_nonces_silence_is_no_reason() {
     let mut o = Oracle::default();
-    o.killed_at(95);
+    o.killed(Kill { from_ms: 95, gone_ms: 95 });
     o.asking_at(&contested(1, 1, 9, 3), 80);
     o.take_at(contested(1, 0, 9, 2), refused("conflict"), 90);
     o.take_at(contested(1, 1, 9, 3), Answer::Nothing, 100);

@@ -164,6 +164,49 @@ async fn an_offered_block_that_is_reorged_out_is_an_orphaned_slot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_in_a_block_that_is_undone_while_its_slot_runs_is_told_no_more() {
+    let world = World::new();
+    let host = world.start_registered().await;
+    let tx = transfer(1, 0, 1);
+    let seq = host.promise(&world, &tx).await.unwrap().seq;
+    let id = host.served_block(&world).await;
+    world.at(SLOT.get(), 3_000);
+    host.blocks.on_apply(chain_block(id, world.head().hash, 40, &[*tx.tx_hash()])).await;
+    let mut fates = host.blocks.fates();
+    host.blocks.on_undo(id.hash).await;
+    assert_eq!(host.blocks.fate(seq), None);
+    let told = fates.try_recv().expect("whoever shows or books it is told");
+    assert_eq!((told.seq, told.holds, told.fate), (seq, Holds::NoMore, Fate::Kept { block: id }));
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_block_is_told_also_where_promising_is_stopped_already() {
+    let world = World::new();
+    let host = world.start_registered().await;
+    let tx = transfer(1, 0, 1);
+    host.promise(&world, &tx).await.unwrap();
+    host.served_block(&world).await;
+    host.blocks.stop_promising("maintenance").unwrap();
+    world.at(SLOT.get(), 3_000);
+    // It keeps what is due, so nothing else tells of it.
+    let foreign = world.add_block(40, 9, 0, 40, &[*tx.tx_hash()]);
+    let left = host.blocks.core.offers.of_slot(SLOT)[0].block_hash();
+    host.blocks.core.header_left(left, true);
+    host.blocks.on_apply(foreign.clone()).await;
+    let why = host.blocks.core.stopped.read().clone().unwrap();
+    assert!(why.contains("maintenance") && why.contains(&foreign.id.hash.to_string()), "{why}");
+    let file = std::fs::read_to_string(world.dir.path().join("blocks/promising-stopped")).unwrap();
+    assert_eq!(file, why);
+    let told = host.blocks.status().critical;
+    assert!(told.iter().any(|c| c.code == "promising-stopped" && c.slot == Some(SLOT)), "{told:?}");
+    // Judged again it is not told twice.
+    host.blocks.core.judge_all().await;
+    assert_eq!(host.blocks.core.stopped.read().as_deref(), Some(why.as_str()));
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_promised_before_registration_or_while_the_node_is_not_synced() {
     let world = World::new();
     let host = world.start().await;

@@ -193,6 +193,32 @@ async fn a_tip_is_received_in_an_own_block_of_an_earlier_slot_too_and_still_when
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tip_in_an_own_block_between_the_two_slots_of_a_transaction_is_paid_for_the_later_one() {
+    let world = World::new();
+    let [between, later] = [SLOT.saturating_add(1), SLOT.saturating_add(2)];
+    for slot in [between, later] {
+        world.beacon.duties.lock().push(ProposerDuty { slot, pubkey: validator().public_key(), index: INDEX });
+    }
+    let host = world.start_registered().await;
+    let open = |slot| host.blocks.core.duties(&tandem_types::SlotKey { slot, ..world.key() }).delegation.is_some();
+    eventually("all slots open", || open(between) && open(later)).await;
+    let tx = transfer(1, 0, 1);
+    let first = host.promise(&world, &tx).await.unwrap().seq;
+    let second = host.promise_in(&world, later, &tx).await.unwrap().seq;
+    host.promise_in(&world, between, &transfer(2, 0, 1)).await.unwrap();
+    // The first one's slot is missed.
+    world.clock.set(world.chain.clock.cutoff_ms(between));
+    let timestamp = world.chain.clock.timestamp(between);
+    let attributes = crate::attributes::Attributes { slot: between, timestamp, ..world.attributes(world.head()) };
+    host.blocks.on_attributes(attributes);
+    eventually("our block is ready", || !host.blocks.core.offers.of_slot(between).is_empty()).await;
+    let block = BlockId { number: SLOT.get(), hash: host.blocks.core.offers.of_slot(between)[0].block_hash() };
+    let paid = |seq| host.blocks.is_paid(&host.journal.by_seq(seq).unwrap(), &Fate::Early { block });
+    assert!(paid(second) && !paid(first));
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_block_stops_promising_once_and_not_again_at_finality_after_the_operator_looked() {
     let world = World::new();
     let host = world.start_registered().await;

@@ -322,3 +322,30 @@ async fn a_disk_that_stands_still_at_the_signed_block_delays_its_publication_by_
     eventually("it is recorded in the end", || host.blocks.core.duties(&world.key()).seen_block.is_some()).await;
     host.kill().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_stands_still_after_the_journal_halted_keeps_no_signed_block_back_nor_the_next_one() {
+    let world = impatient();
+    let (host, disk) = start(&world).await;
+    host.promise(&world, &transfer(1, 0, 2)).await.unwrap();
+    host.served_block(&world).await;
+    let bid = host.bid(world.head()).await;
+    eventually("what follows from the seal is recorded", || {
+        host.blocks.core.duties(&world.key()).completeness.is_some()
+    })
+    .await;
+    disk.fails.store(true, Ordering::SeqCst);
+    let holds = &host.blocks.core.firsts.holds;
+    holds.store(true, Ordering::SeqCst);
+    let (first, second) = (world.blinded(&bid, 0), world.blinded(&bid, 1));
+    assert_eq!(host.submit(&first).await, SubmitAnswer::Published);
+    assert!(host.journal.is_halted());
+    let told = host.blocks.status().critical;
+    assert!(told.iter().any(|c| c.code == "first-not-kept"), "an operator is told: {told:?}");
+    // Its turn is over, although its file is still being written.
+    assert_eq!(host.submit(&first).await, SubmitAnswer::Published, "the same one again is fine");
+    let answer = host.submit(&second).await;
+    assert!(is_equivocation(&answer), "{answer:?}");
+    holds.store(false, Ordering::SeqCst);
+    host.kill().await;
+}

@@ -14,6 +14,7 @@ mod owed;
 mod posting;
 mod relays;
 mod restart;
+mod restored;
 mod served_stop;
 mod silence;
 mod vectors;

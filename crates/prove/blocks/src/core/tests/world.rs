@@ -203,7 +203,8 @@ impl World {
 
     /// A journal in the folder, a way into it for a module, and one for the house.
     pub fn doors(&self, storage: Arc<dyn Storage>) -> (Journal, Door, Door) {
-        let first = if storage.list().unwrap().is_empty() { self.first_use } else { FirstUse::No };
+        let asked = storage.list().unwrap().is_empty() || matches!(self.first_use, FirstUse::Watermark(_));
+        let first = if asked { self.first_use } else { FirstUse::No };
         let config = JournalConfig::default();
         let journal = Journal::open(storage, self.chain, config, self.clock.clone(), first).unwrap();
         let host_secret = HostSecret::from_bytes([8; 32]);
@@ -297,8 +298,12 @@ impl Host {
 
     async fn promise_at(&self, world: &World, slot: Slot, tx: &TxEnvelope, nonce: u64) -> Result<Signed, Refusal> {
         let key = SlotKey { slot, ..world.key() };
-        let served = self.blocks.open().into_iter().find(|s| s.key == key);
-        assert!(served.is_some(), "the slot is open: {:?}", self.blocks.why_closed(Some(slot)));
+        // What a slow start left out is asked for once more with the first slot.
+        let is_open = || {
+            self.blocks.core.served_cache.forget_open();
+            self.blocks.open().iter().any(|s| s.key == key)
+        };
+        eventually(&format!("slot {} is open, {:?}", slot.get(), self.blocks.why_closed(Some(slot))), is_open).await;
         let body = Body::Inclusion(InclusionPromise {
             key,
             tx: tx.encoded_2718().into(),
@@ -320,8 +325,19 @@ impl Host {
     pub async fn ask_within(&self, parent: BlockId, within: Duration) -> HeaderAnswer {
         self.blocks.header(SLOT, parent.hash, validator().public_key(), Instant::now() + within).await
     }
+    /// The bid that a call gets. A call that ran out of its time, which is the real clock's, is made again, for at
+    /// most a minute: the machine or its disk is slow. One that says at once that there is no bid is believed.
     pub async fn bid(&self, parent: BlockId) -> SignedBuilderBid {
-        decode(self.ask(parent).await)
+        let (core, begun) = (&self.blocks.core, Instant::now());
+        let whole = core.scaled(core.config.header_ms.saturating_sub(core.config.header_reserve_ms));
+        loop {
+            let called = Instant::now();
+            let answer = self.ask(parent).await;
+            let ran_out = !matches!(answer, HeaderAnswer::Bid(_)) && called.elapsed() >= whole;
+            if !ran_out || begun.elapsed() > Duration::from_secs(60) {
+                return decode(answer);
+            }
+        }
     }
     /// Past the cut-off of our slot: the block whose header is served on the head.
     pub async fn served_block(&self, world: &World) -> BlockId {
@@ -360,15 +376,13 @@ pub fn raw(tx: &TxEnvelope) -> Bytes {
     tx.encoded_2718().into()
 }
 
-/// Waits for what other tasks do, at most ten seconds.
+/// Waits for what other tasks do, at most a minute.
 pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..1_000 {
-        if done() {
-            return;
-        }
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("never: {what}");
 }
 
 /// Files of the offers folder with an ending.
