@@ -80,7 +80,7 @@ async fn a_promise_comes_to_the_subscribers_of_its_modules_channel_with_hashes_a
         assert_eq!(refused["data"]["reason"], "unknown-channel", "{refused}");
     }
 
-    let slot = world.open_slot(0, 4).await;
+    let slot = world.open_slot(0, 5).await;
     let held = world.promise(0, 1, 0, slot).await;
     own.until(&held.hash.to_string()).await;
     assert!(world.rig.slot_now() < slot, "it is heard before the seal");

@@ -3,7 +3,7 @@
 
 use crate::{
     proxy::{Gate, Pass, Proxy},
-    world::{PATIENCE, Plan, SEED, VALIDATORS, World},
+    world::{PATIENCE, Plan, SEED, VALIDATORS, World, tries, until},
 };
 use alloy_primitives::B256;
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ async fn head(world: &World) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_header_call_too_early_or_for_a_stranger_gets_204_and_seals_nothing() {
-    let world = World::start(1_500, vec![Plan::new("host", 0..16, "lighthouse")]).await;
+    let world = World::start(3_000, vec![Plan::new("host", 0..16, "lighthouse")]).await;
     let slot = world.open_slot(0, 3).await;
     let before = world.promise(0, 1, 0, slot).await;
     let proposers = world.proposers().await;
@@ -75,39 +75,46 @@ async fn submit(world: &World, block: &SignedBlindedBeaconBlock) -> (u16, String
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signed_block_for_a_slot_is_refused_and_the_first_may_be_repeated() {
-    let world = World::start(2_000, vec![Plan::new("host", 0..VALIDATORS, "prysm")]).await;
-    let slot = world.open_slot(0, 2).await;
-    let held = world.promise(0, 1, 0, slot).await;
-    let root = world.block_of(slot).await;
-    let get = async |path: String| http::get(&format!("{}{path}", world.rig.beacon()), PATIENCE).await.unwrap();
-    let blinded = get(format!("/eth/v1/beacon/blinded_blocks/{slot}")).await;
-    let first: Versioned<SignedBlindedBeaconBlock> = serde_json::from_slice(&blinded.body).unwrap();
-    let first = first.data;
-    let genesis = get("/eth/v1/beacon/genesis".into()).await.json().unwrap();
+    let world = World::start(4_000, vec![Plan::new("host", 0..VALIDATORS, "prysm")]).await;
+    let genesis = beacon(&world, "/eth/v1/beacon/genesis").await;
     let validators_root: B256 =
         serde_json::from_value::<B256>(genesis["data"]["genesis_validators_root"].clone()).unwrap();
-
-    // The same block once more is no equivocation.
-    let (status, said) = submit(&world, &first).await;
-    assert_eq!(status, 202, "{said}");
-    // Another one around the same payload, signed by the same proposer, is.
-    let mut second = first.clone();
-    second.message.body.graffiti = B256::repeat_byte(0x66);
     let config = tandem_devnet::Config::default();
     let keys =
         Validators::new(SEED, VALIDATORS as u32, &config.withdrawal_addresses, config.compounding_every).unwrap();
-    let key = keys.get(second.message.proposer_index).unwrap();
-    second.signature = key.sign_block(validators_root, tandem_beacon::root(&second.message));
-    let (status, said) = submit(&world, &second).await;
-    assert_eq!((status, said.contains("equivocation")), (400, true), "{said}");
-    // With a signature that is not its own it does not get so far.
-    second.signature = first.signature;
-    let (status, said) = submit(&world, &second).await;
-    assert_eq!((status, said.contains("signature")), (400, true), "{said}");
-
-    assert_eq!(world.block_of(slot).await, root);
-    world.assert_kept(0, &held).await;
+    tries("three submissions in a slot of the host's own", async |n| {
+        let slot = world.open_slot(0, 2).await;
+        let held = world.promise(0, 1 + n, 0, slot).await;
+        let root = world.block_of(slot).await;
+        let blinded = beacon(&world, &format!("/eth/v1/beacon/blinded_blocks/{slot}")).await;
+        let first = serde_json::from_value::<Versioned<SignedBlindedBeaconBlock>>(blinded).unwrap().data;
+        // Another one around the same payload, signed by the same proposer.
+        let mut second = first.clone();
+        second.message.body.graffiti = B256::repeat_byte(0x66);
+        let key = keys.get(second.message.proposer_index).unwrap();
+        second.signature = key.sign_block(validators_root, tandem_beacon::root(&second.message));
+        // And with a signature that is not its own.
+        let mut third = second.clone();
+        third.signature = first.signature;
+        let said = [submit(&world, &first).await, submit(&world, &second).await, submit(&world, &third).await];
+        let in_time = world.rig.slot_now() == slot;
+        assert_eq!(world.block_of(slot).await, root);
+        world.assert_kept(0, &held).await;
+        if !in_time || world.decision(slot).await["chosen"] != "builder" {
+            return false;
+        }
+        // The same block once more is no equivocation, another one is, and the third does not get so far.
+        assert_eq!(said[0].0, 202, "{said:?}");
+        assert_eq!((said[1].0, said[1].1.contains("equivocation")), (400, true), "{said:?}");
+        assert_eq!((said[2].0, said[2].1.contains("signature")), (400, true), "{said:?}");
+        true
+    })
+    .await;
     world.stop().await;
+}
+
+async fn beacon(world: &World, path: &str) -> Value {
+    http::get(&format!("{}{path}", world.rig.beacon()), PATIENCE).await.unwrap().json().unwrap()
 }
 
 /// How often the beacon node says 202 before it publishes.
@@ -134,16 +141,28 @@ async fn a_publication_answered_202_is_tried_again_until_a_node_has_the_block() 
     world.rig.connect(&world.hosts[0]).await.unwrap();
     world.wait_until_served().await;
 
-    let slot = world.open_slot(0, 3).await;
-    let held = world.promise(0, 1, 0, slot).await;
-    world.block_of(slot - 1).await;
-    let before = posts.load(Ordering::SeqCst);
-    pretending.store(PRETENDED, Ordering::SeqCst);
-    world.block_of(slot).await;
-    assert_eq!(pretending.load(Ordering::SeqCst), 0, "it said 202 to the first tries");
-    assert!(posts.load(Ordering::SeqCst) > before + PRETENDED);
-    world.assert_kept(0, &held).await;
-    let decided: Value = world.decision(slot).await;
-    assert_eq!((&decided["chosen"], &decided["blinded_status"]), (&json!("builder"), &json!(202)), "{decided}");
+    tries("a block of the host's own", async |n| {
+        let slot = world.open_slot(0, 3).await;
+        let held = world.promise(0, 1 + n, 0, slot).await;
+        world.block_of(slot - 1).await;
+        let before = posts.load(Ordering::SeqCst);
+        pretending.store(PRETENDED, Ordering::SeqCst);
+        world.block_of(slot).await;
+        let decided = world.decision(slot).await;
+        world.assert_kept(0, &held).await;
+        if decided["chosen"] != "builder" {
+            pretending.store(0, Ordering::SeqCst);
+            return false;
+        }
+        assert_eq!(pretending.load(Ordering::SeqCst), 0, "it said 202 to the first tries");
+        assert!(posts.load(Ordering::SeqCst) > before + PRETENDED);
+        let decided = until("the answer to the blinded block", async || {
+            Some(world.decision(slot).await).filter(|decided| !decided["blinded_status"].is_null())
+        });
+        let decided = decided.await;
+        assert_eq!(decided["blinded_status"], json!(202), "{decided}");
+        true
+    })
+    .await;
     world.stop().await;
 }

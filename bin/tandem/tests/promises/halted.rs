@@ -1,12 +1,12 @@
 //! A disk that fails under a running host: what it says of it, what it still does, and what a restart mends.
 
-use crate::world::{Held, PATIENCE, Plan, VALIDATORS, World, until};
+use crate::world::{Held, PATIENCE, Plan, TRIES, VALIDATORS, World, until};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tandem_demo::{ask, http, wallet::Fees};
 
 /// Long enough that all that is looked at before the slot happens before its cut-off.
-const SLOT_MS: u64 = 1_500;
+const SLOT_MS: u64 = 3_000;
 
 async fn get(world: &World, path: &str) -> (u16, Value) {
     let answer = http::get(&format!("{}{path}", world.hosts[0].gateway), PATIENCE).await.unwrap();
@@ -54,25 +54,41 @@ async fn a_host_whose_disk_fails_says_so_promises_nothing_keeps_its_slot_and_goe
     world.hosts[0].flag(broken.to_str().unwrap());
     world.reconfigure(0, |text| text).await;
     world.wait_until_served().await;
-    // The control: with the same storage below, and a disk that works, it promises.
-    let (status, health) = get(&world, "/healthz").await;
-    assert_eq!((status, &health["ok"]), (200, &json!(true)), "{health}");
-    let slot = world.open_slot(0, 6).await;
-    let held = [world.promise(0, 1, 0, slot).await, world.promise(0, 2, 0, slot).await];
+    // A header may come too late on a loaded machine; then all of it is done in another slot.
+    let mut own = false;
+    for n in 0..TRIES {
+        own = fails_in_a_slot(&mut world, &broken, 10 * n).await;
+        if own {
+            break;
+        }
+    }
+    assert!(own, "not in {TRIES} slots was the block the host's own");
+    world.stop().await;
+}
 
-    until_the_journal_rests(&world).await;
-    std::fs::write(&broken, b"").unwrap();
+/// The disk fails before a slot and works again after it, and then there is a restart. Whether the slot's block was the
+/// host's own.
+async fn fails_in_a_slot(world: &mut World, broken: &std::path::Path, first: u32) -> bool {
+    let [one, two, three, four, five] = [1, 2, 3, 4, 5].map(|n| first + n);
+    // The control: with the same storage below, and a disk that works, it promises.
+    let (status, health) = get(world, "/healthz").await;
+    assert_eq!((status, &health["ok"]), (200, &json!(true)), "{health}");
+    let slot = world.open_slot(0, 4).await;
+    let held = [world.promise(0, one, 0, slot).await, world.promise(0, two, 0, slot).await];
+
+    until_the_journal_rests(world).await;
+    std::fs::write(broken, b"").unwrap();
     // The first one finds it out when it is to be written; whoever comes after is told before, or in the same
     // words by a list of open slots that is some milliseconds old.
-    assert_eq!(refusal(&world, 3, slot).await, "Refused(\"halted\")", "{}", world.log(0));
-    let later = refusal(&world, 4, slot).await;
+    assert_eq!(refusal(world, three, slot).await, "Refused(\"halted\")", "{}", world.log(0));
+    let later = refusal(world, four, slot).await;
     assert!(["Refused(\"halted\")", "Refused(\"journal-halted\")"].contains(&later.as_str()), "{later}");
-    let (status, health) = get(&world, "/healthz").await;
+    let (status, health) = get(world, "/healthz").await;
     assert_eq!(status, 503, "{health}");
     assert!(health["ok"] == false && says(&health, "journal-halted"), "{health}");
-    let (status, ready) = get(&world, "/readyz").await;
+    let (status, ready) = get(world, "/readyz").await;
     assert!(status == 503 && says(&ready, "journal-halted"), "{ready}");
-    assert_reads_go_on(&world, &held[0]).await;
+    assert_reads_go_on(world, &held[0]).await;
     // The list of slots is made anew every few milliseconds.
     until("no slot to be offered", async || {
         ask::served(&world.hosts[0].gateway).await.unwrap().is_empty().then_some(())
@@ -81,35 +97,32 @@ async fn a_host_whose_disk_fails_says_so_promises_nothing_keeps_its_slot_and_goe
     assert!(world.rig.slot_now() < slot, "the slot is still to come");
 
     // What is due is kept all the same, and by the host's own block.
-    world.rig.wait_for_slot(slot + 1).await.unwrap();
     for h in &held {
-        assert_eq!(world.slot_of(h.hash).await, Some(slot), "{}", world.log(0));
+        world.assert_in_its_slot(0, h).await;
     }
-    let decided = world.decision(slot).await;
-    assert_eq!(decided["chosen"], "builder", "{decided}\n{}", world.log(0));
-    assert_eq!(world.shown(0, slot).await["origin"]["from"], "own");
-    assert_reads_go_on(&world, &held[0]).await;
+    let own = world.is_own(0, slot).await;
+    assert_reads_go_on(world, &held[0]).await;
 
     // The disk works again: nothing is promised before a restart, and after it all is as it was.
-    std::fs::remove_file(&broken).unwrap();
+    std::fs::remove_file(broken).unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(get(&world, "/healthz").await.0, 503, "until it has been restarted and checked");
+    assert_eq!(get(world, "/healthz").await.0, 503, "until it has been restarted and checked");
     let next = world.rig.slot_now() + 4;
-    refusal(&world, 5, next).await;
+    refusal(world, five, next).await;
     world.reconfigure(0, |text| text).await;
-    assert_eq!(get(&world, "/healthz").await.0, 200);
+    assert_eq!(get(world, "/healthz").await.0, 200);
     for h in &held {
         world.assert_same(0, h).await;
         world.fate(0, h, "kept").await;
     }
     // Nobody was promised anything for these nonces. The first one was decided, and the disk might have had it: so it
     // was in the slot's block all the same. The other's is free.
-    let (_, in_doubt) = ask::ask(&world.wallet(3), 3, 0, slot, 1, Fees::default()).unwrap();
+    let (_, in_doubt) = ask::ask(&world.wallet(three), three, 0, slot, 1, Fees::default()).unwrap();
     assert_eq!(world.slot_of(in_doubt.hash).await, Some(slot), "{}", world.log(0));
-    let slot = until("a slot to be open", async || world.open_slots(0, 3).await.first().copied()).await;
-    let after = [world.promise(0, 3, 1, slot).await, world.promise(0, 4, 0, slot).await];
+    let slot = world.open_slot(0, 2).await;
+    let after = [world.promise(0, three, 1, slot).await, world.promise(0, four, 0, slot).await];
     for h in &after {
         world.assert_kept(0, h).await;
     }
-    world.stop().await;
+    own
 }

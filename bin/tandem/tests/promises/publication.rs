@@ -18,7 +18,7 @@ use tandem_testkit::Behaviour;
 use tandem_types::Wei;
 
 /// A restart and two calls take a small part of it, also on a loaded machine.
-const SLOT_MS: u64 = 4_000;
+const SLOT_MS: u64 = 6_000;
 
 /// Publications that the gate saw, and whether it holds them back.
 #[derive(Default)]

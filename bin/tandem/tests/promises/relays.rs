@@ -1,9 +1,12 @@
 //! Relays that misbehave, at a real host: what they can cost, and what the host shows of it.
 
-use crate::world::{Held, Plan, VALIDATORS, World};
+use crate::world::{Held, Plan, TRIES, VALIDATORS, World};
 use serde_json::{Value, json};
 use tandem_testkit::{Behaviour, relay::Counts};
 use tandem_types::Wei;
+
+/// Long enough that a header gets all of the second that a node waits for it at most.
+const SLOT_MS: u64 = 2_000;
 
 /// The relay without the constraints API, and the one with it.
 const PLAIN: usize = 0;
@@ -26,16 +29,45 @@ struct Outcome {
     counts: Counts,
 }
 
-/// Promises a transaction and lets one relay behave so in its slot alone.
+impl Outcome {
+    /// Whether the relay's bid came in time: it was refused with its value, or taken.
+    fn is_bid_seen(&self) -> bool {
+        self.block.is_null() || !self.block["best_refused"].is_null() || self.block["origin"]["from"] == "relay"
+    }
+}
+
+/// Promises a transaction and lets one relay behave so in its slot alone. On a loaded machine a bid or a header may come
+/// too late for what is to be shown: then what was promised is kept all the same, and it is done in another slot.
 async fn slot_with(world: &World, sender: u32, relay: usize, behaviour: impl Fn(&Held) -> Behaviour) -> Outcome {
-    let slot = world.open_slot(0, 3).await;
+    let mut last = None;
+    for n in 0..TRIES {
+        if let Some(Outcome { held, .. }) = &last {
+            world.assert_kept(0, held).await;
+        }
+        let outcome = one_slot_with(world, 10 * sender + n, relay, &behaviour).await;
+        let bids = !behaviour(&outcome.held).silent && behaviour(&outcome.held).delay_ms == 0;
+        let went_well = outcome.decided["chosen"] == "builder" && (!bids || outcome.is_bid_seen());
+        last = Some(outcome);
+        if went_well {
+            break;
+        }
+    }
+    last.unwrap()
+}
+
+async fn one_slot_with(world: &World, sender: u32, relay: usize, behaviour: impl Fn(&Held) -> Behaviour) -> Outcome {
+    let slot = world.open_slot(0, 2).await;
     let held = world.promise(0, sender, 0, slot).await;
     world.block_of(slot - 1).await;
     let before = world.relays[relay].counts();
     world.relays[relay].behave(behaviour(&held));
+    world.rig.wait_for_slot(slot).await.unwrap();
+    // It was asked then, and the next slot's call, which may come before we look again, finds it silent. What it does
+    // with a block that it offered stays as it was.
+    let decided = world.decision(slot).await;
+    world.relays[relay].behave(Behaviour { silent: true, ..behaviour(&held) });
     world.rig.wait_for_slot(slot + 1).await.unwrap();
     world.relays[relay].behave(silent());
-    let decided = world.decision(slot).await;
     let after = world.relays[relay].counts();
     let counts = Counts {
         bids: after.bids - before.bids,
@@ -64,7 +96,7 @@ fn cheap_to_open(text: String) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promises_are_kept_with_relays_that_lie_are_slow_censor_equivocate_or_withhold() {
     let plan = Plan { relays: &[false, true], edit: cheap_to_open, ..Plan::new("host", 0..VALIDATORS, "prysm") };
-    let world = World::start(1_500, vec![plan]).await;
+    let world = World::start(SLOT_MS, vec![plan]).await;
 
     // A relay that proves nothing is refused whatever it claims, and the operator sees what it claimed.
     // (Whether its block pays what it says nobody can tell from a bid.)
@@ -109,7 +141,7 @@ async fn promises_are_kept_with_relays_that_lie_are_slow_censor_equivocate_or_wi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_proves_what_is_due_and_then_withholds_costs_the_slot_and_the_promise_is_excused() {
     let plan = Plan { relays: &[false, true], ..Plan::new("host", 0..VALIDATORS, "lighthouse") };
-    let world = World::start(1_500, vec![plan]).await;
+    let world = World::start(SLOT_MS, vec![plan]).await;
     let lost = slot_with(&world, 1, CONSTRAINTS, |_| Behaviour { withhold: true, ..claims(3) }).await;
     assert_eq!((lost.counts.blinded, lost.counts.published), (1, 0));
     assert_eq!(lost.block, Value::Null, "the slot has no block");

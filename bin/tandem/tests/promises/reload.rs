@@ -1,11 +1,11 @@
 //! The operator changes `tandem.toml` under a running host.
 
 use crate::{
-    module::{listed, tell},
+    module::{SWITCHED_OFF, assert_answers_nothing, listed, tell},
     world::{PATIENCE, Plan, VALIDATORS, World, until},
 };
 use serde_json::json;
-use tandem_demo::{ask, http};
+use tandem_demo::http;
 use tandem_testkit::hostile::ALONE;
 
 const NEIGHBOUR: &str = "\n[run.modules.neighbour]\nfactory = \"lab-hostile\"\n";
@@ -31,7 +31,7 @@ async fn refused(world: &World, order: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_takes_the_whole_table_of_modules_and_leaves_alone_what_did_not_change() {
-    let world = World::start(1_000, vec![Plan::new("host", 0..VALIDATORS, "prysm")]).await;
+    let world = World::start(2_000, vec![Plan::new("host", 0..VALIDATORS, "prysm")]).await;
     let is_up = async |name| until(name, async || listed(&world, name).await.filter(|m| m["state"] == "running")).await;
     assert_eq!(refused(&world, "modules/neighbour/reload").await, "unknown-module");
     assert_eq!(tell(&world, ALONE, json!([])).await.unwrap_err(), "unknown-method");
@@ -68,13 +68,15 @@ async fn a_reload_takes_the_whole_table_of_modules_and_leaves_alone_what_did_not
     // What an order switched stays so over reloads of others, until its own.
     assert_eq!(world.order(0, "modules/preconf/disable").await, 204);
     assert_eq!(world.order(0, "modules/neighbour/reload").await, 204);
-    assert!(ask::served(&world.hosts[0].gateway).await.is_err());
+    let far = world.rig.slot_now() + 3;
+    assert_answers_nothing(&world, far, SWITCHED_OFF).await;
     // The file also takes a module away, and the boost's own part is read again: no offers of its own.
     write(&world, |text| text.replace("cutoff_margin_ms = 20 ", "cutoff_margin_ms = 900 "));
     assert_eq!(world.order(0, "modules/neighbour/reload").await, 204);
     assert_eq!(tell(&world, ALONE, json!([])).await.unwrap_err(), "unknown-method");
     assert!(listed(&world, "neighbour").await.is_none());
-    assert!(ask::served(&world.hosts[0].gateway).await.is_err(), "still off");
+    // It is still off.
+    assert_answers_nothing(&world, far, SWITCHED_OFF).await;
     assert_eq!(refused(&world, "modules/neighbour/reload").await, "unknown-module");
     assert_eq!(world.order(0, "modules/preconf/reload").await, 204);
     world.wait_until_served().await;
@@ -90,7 +92,7 @@ async fn a_reload_takes_the_whole_table_of_modules_and_leaves_alone_what_did_not
 async fn what_an_order_switched_off_is_as_the_file_says_after_a_restart() {
     let mut world = World::start(1_000, vec![Plan::new("host", 0..VALIDATORS, "prysm")]).await;
     assert_eq!(world.order(0, "modules/preconf/disable").await, 204);
-    assert!(ask::served(&world.hosts[0].gateway).await.is_err());
+    assert_answers_nothing(&world, world.rig.slot_now() + 3, SWITCHED_OFF).await;
     let host = &mut world.hosts[0];
     host.stop().unwrap();
     host.start().unwrap();

@@ -42,7 +42,7 @@ async fn past(world: &World) -> Vec<(u64, String)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_forgets_neither_past_slots_blocks_nor_their_promises_and_repeats_are_not_measured() {
-    let mut world = World::start(500, vec![Plan::new("host", 0..VALIDATORS, "prysm")]).await;
+    let mut world = World::start(650, vec![Plan::new("host", 0..VALIDATORS, "prysm")]).await;
     let slot = world.open_slot(0, 3).await;
     let held = world.promise(0, 1, 0, slot).await;
     let first = until("the promise to be listed", async || promises_of(&world, slot).await.into_iter().next()).await;
@@ -89,9 +89,9 @@ async fn a_restart_forgets_neither_past_slots_blocks_nor_their_promises_and_repe
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_of_finality_that_is_damaged_stops_promising_and_neither_the_host_nor_what_it_owes() {
-    let mut world = World::start(1_000, vec![Plan::new("host", 0..VALIDATORS, "prysm")]).await;
+    let mut world = World::start(2_000, vec![Plan::new("host", 0..VALIDATORS, "prysm")]).await;
     let record = world.hosts[0].dir.join("data/feed.json");
-    let slot = world.open_slot(0, 8).await;
+    let slot = world.open_slot(0, 5).await;
     let held = world.promise(0, 1, 0, slot).await;
     world.hosts[0].kill().unwrap();
     // As a loss of power can leave it.

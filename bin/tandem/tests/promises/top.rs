@@ -48,7 +48,11 @@ async fn with_code(world: &World, senders: [&Wallet; 2]) {
 
 async fn try_promise(world: &World, slot: u64, tx: &SignedTx) -> Result<Held, String> {
     let request = ask::commitment_request(slot, &tx.network).unwrap();
-    match ask::send(&world.hosts[0].gateway, &request, PATIENCE).await {
+    let answer = until("an answer", async || {
+        let answer = ask::send(&world.hosts[0].gateway, &request, PATIENCE).await;
+        (answer != Answer::Nothing).then_some(answer)
+    });
+    match answer.await {
         Answer::Promise(answer) => Ok(Held { slot, hash: tx.hash, raw: tx.network.clone(), request, answer }),
         other => Err(format!("{other:?}")),
     }
@@ -62,7 +66,7 @@ async fn two_senders_with_code_are_not_promised_in_one_slot_where_the_first_coul
     // The first one's promise calls the second one's code; each has used its nonce 0 for the authorization.
     let attack = first.dynamic(&terms(1, second.address())).unwrap();
     let victim = second.dynamic(&terms(1, Address::repeat_byte(0x77))).unwrap();
-    let slot = world.open_slot_with_top(0, 3).await;
+    let slot = world.open_slot_with_top(0, 4).await;
     // Nobody here has a deposit: of the slots between they get no top.
     let odd = try_promise(&world, slot + 1, &attack).await.unwrap_err();
     assert_eq!(odd, "Refused(\"exhausted\")");

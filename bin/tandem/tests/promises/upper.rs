@@ -6,7 +6,7 @@ use std::{net::TcpListener, path::PathBuf, process::Stdio, time::Duration};
 use tokio::process::{Child, Command};
 
 /// Longer than a start takes, beside an L1 and its host.
-const SLOT_MS: u64 = 1_500;
+const SLOT_MS: u64 = 3_000;
 
 /// The first host's program, started once more by the test itself, which wants to know how it ends.
 struct Again {
@@ -58,7 +58,7 @@ impl Again {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_whose_gateway_or_books_do_not_open_keeps_what_it_owes_before_it_fails() {
     let mut world = World::start(SLOT_MS, vec![Plan::new("host", 0..VALIDATORS, "prysm")]).await;
-    let slot = world.open_slot(0, 6).await;
+    let slot = world.open_slot(0, 4).await;
     let held = world.promise(0, 1, 0, slot).await;
     world.hosts[0].kill().unwrap();
     let address = world.hosts[0].gateway.strip_prefix("http://").unwrap().to_owned();

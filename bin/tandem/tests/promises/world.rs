@@ -7,7 +7,7 @@ use tandem_demo::{
     ask, http,
     kill::oracle::Answer,
     process::Host,
-    rig::{Rig, RigConfig, hex_number},
+    rig::{Rig, RigConfig, hex_number, now_ms},
     wallet::{Fees, Wallet},
 };
 use tandem_testkit::{Behaviour, Relay, RelayConfig};
@@ -20,11 +20,17 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long something that must happen may take.
 const DEADLINE: Duration = Duration::from_secs(90);
+/// How long before a slot's cut-off it must still be open: time for a few promises, each with its sync.
+const LEAD_MS: u64 = 2_500;
+/// Slots that steps are tried in where one must end in a block of the host's own: a node waits a second at most for a
+/// header, and builds itself if the machine stood still as long.
+pub const TRIES: u32 = 4;
 pub const SEED: u64 = 1;
 pub const VALIDATORS: u64 = 32;
 pub const GWEI: u128 = 1_000_000_000;
 
 /// A host to be.
+#[derive(Clone)]
 pub struct Plan {
     pub name: &'static str,
     pub validators: Range<u64>,
@@ -60,6 +66,12 @@ pub struct Held {
     pub answer: Bytes,
 }
 
+/// An L1 at this pace. What is late on a loaded machine is orphaned by nobody: tests of that say otherwise.
+pub fn paced(slot_ms: u64) -> RigConfig {
+    let config = RigConfig { slot_ms, validators: VALIDATORS, seed: SEED, accounts: 200, ..RigConfig::default() };
+    RigConfig { late_after_permille: 900, reorg_late_heads: false, ..config }
+}
+
 async fn relay(rig: &Rig, seed: u64, constraints: bool) -> Relay {
     let config = RelayConfig {
         listen: ([127, 0, 0, 1], 0).into(),
@@ -74,9 +86,40 @@ async fn relay(rig: &Rig, seed: u64, constraints: bool) -> Relay {
     Relay::start(config).await.unwrap()
 }
 
+/// An L1, hosts that are ready, and their relays.
+async fn hosts(config: RigConfig, plans: Vec<Plan>) -> anyhow::Result<(Rig, Vec<Host>, Vec<Relay>)> {
+    let mut rig = Rig::start(config).await?;
+    let (mut hosts, mut relays) = (Vec::new(), Vec::new());
+    for plan in plans {
+        let mut urls = Vec::new();
+        for constraints in plan.relays {
+            let relay = relay(&rig, relays.len() as u64 + 1, *constraints).await;
+            urls.push(format!("{}{}", relay.url(), if *constraints { "+constraints" } else { "" }));
+            relays.push(relay);
+        }
+        let binary = Path::new(env!("CARGO_BIN_EXE_tandem"));
+        let mut host = rig.add_host(binary, plan.name, plan.validators, plan.personality, &urls).await?;
+        let file = host.dir.join("tandem.toml");
+        let text = std::fs::read_to_string(&file)?;
+        std::fs::write(&file, (plan.edit)(text))?;
+        host.flag("--first-use");
+        host.start()?;
+        hosts.push(host);
+    }
+    for host in &mut hosts {
+        host.ready(Duration::from_secs(60)).await?;
+        host.without_flag("--first-use");
+    }
+    Ok((rig, hosts, relays))
+}
+
 impl World {
     pub async fn start(slot_ms: u64, plans: Vec<Plan>) -> Self {
-        let mut world = Self::unconnected(slot_ms, plans).await;
+        Self::start_on(paced(slot_ms), plans).await
+    }
+
+    pub async fn start_on(config: RigConfig, plans: Vec<Plan>) -> Self {
+        let mut world = Self::unconnected_on(config, plans).await;
         for host in &mut world.hosts {
             world.rig.connect(host).await.unwrap();
         }
@@ -86,32 +129,22 @@ impl World {
 
     /// Hosts run, and no beacon node knows of them yet.
     pub async fn unconnected(slot_ms: u64, plans: Vec<Plan>) -> Self {
+        Self::unconnected_on(paced(slot_ms), plans).await
+    }
+
+    async fn unconnected_on(config: RigConfig, plans: Vec<Plan>) -> Self {
         let turn = ONE_AT_A_TIME.lock().await;
-        let config = RigConfig { slot_ms, validators: VALIDATORS, seed: SEED, accounts: 200, ..RigConfig::default() };
-        let mut rig = Rig::start(config).await.unwrap();
-        let (mut hosts, mut ranges, mut relays) = (Vec::new(), Vec::new(), Vec::new());
-        for plan in plans {
-            let mut urls = Vec::new();
-            for constraints in plan.relays {
-                let relay = relay(&rig, relays.len() as u64 + 1, *constraints).await;
-                urls.push(format!("{}{}", relay.url(), if *constraints { "+constraints" } else { "" }));
-                relays.push(relay);
+        let ranges = plans.iter().map(|plan| plan.validators.clone()).collect();
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match hosts(config.clone(), plans.clone()).await {
+                Ok((rig, hosts, relays)) => return Self { rig, hosts, relays, ranges, _turn: turn },
+                // A free port is found a while before it is used: another process may have taken it meanwhile.
+                Err(e) if tried < TRIES && format!("{e:#}").contains("in use") => {}
+                Err(e) => panic!("{e:#}"),
             }
-            ranges.push(plan.validators.clone());
-            let binary = Path::new(env!("CARGO_BIN_EXE_tandem"));
-            let mut host = rig.add_host(binary, plan.name, plan.validators, plan.personality, &urls).await.unwrap();
-            let file = host.dir.join("tandem.toml");
-            let text = std::fs::read_to_string(&file).unwrap();
-            std::fs::write(&file, (plan.edit)(text)).unwrap();
-            host.flag("--first-use");
-            host.start().unwrap();
-            hosts.push(host);
         }
-        for host in &mut hosts {
-            host.ready(Duration::from_secs(60)).await.unwrap();
-            host.without_flag("--first-use");
-        }
-        Self { rig, hosts, relays, ranges, _turn: turn }
     }
 
     pub async fn wait_until_served(&self) {
@@ -159,14 +192,21 @@ impl World {
         served.iter().map(|s| s.slot).filter(|s| *s >= from).collect()
     }
 
+    /// Those of them that also leave a loaded machine time for a few promises before they are closed.
+    async fn open_long_enough(&self, host: usize, lead: u64) -> impl Iterator<Item = u64> {
+        let (clock, open) = (self.rig.clock(), self.open_slots(host, lead).await);
+        let from = now_ms() + LEAD_MS + clock.wall_slot_ms / 8;
+        open.into_iter().filter(move |slot| clock.start_ms((*slot).into()) >= from)
+    }
+
     /// The soonest of those, once there is one.
     pub async fn open_slot(&self, host: usize, lead: u64) -> u64 {
-        until("a slot to be open", async || self.open_slots(host, lead).await.first().copied()).await
+        until("a slot to be open", async || self.open_long_enough(host, lead).await.next()).await
     }
 
     /// The soonest of them whose very top a sender without a deposit may have: one of an even number.
     pub async fn open_slot_with_top(&self, host: usize, lead: u64) -> u64 {
-        let even = async || self.open_slots(host, lead).await.into_iter().find(|s| s % 2 == 0);
+        let even = async || self.open_long_enough(host, lead).await.find(|s| s % 2 == 0);
         until("a slot with a top to be open", even).await
     }
 
@@ -179,8 +219,14 @@ impl World {
         }
     }
 
+    /// The same, asked again while there is no answer: the host may be busy, or late with it.
     pub async fn promise(&self, host: usize, sender: u32, nonce: u64, slot: u64) -> Held {
-        self.try_promise(host, sender, nonce, slot).await.unwrap_or_else(|why| {
+        let answer =
+            until("a promise or a refusal", async || match self.try_promise(host, sender, nonce, slot).await {
+                Err(why) if why == "Nothing" => None,
+                answer => Some(answer),
+            });
+        answer.await.unwrap_or_else(|why| {
             panic!("slot {slot} of host {host} was not promised to sender {sender}: {why}\n{}", self.log(host))
         })
     }
@@ -257,7 +303,7 @@ impl World {
             {
                 return v["fate"].clone();
             }
-            if begin.elapsed() > Duration::from_secs(30) {
+            if begin.elapsed() > DEADLINE {
                 let told = told.map(|v| v["fate"].to_string());
                 panic!("slot {}: not {is} but {told:?}\n{}", held.slot, self.log(host));
             }
@@ -265,16 +311,33 @@ impl World {
         }
     }
 
-    /// Waits for the slot's end, and checks that the transaction is in exactly its block, and that the
-    /// host knows it.
-    pub async fn assert_kept(&self, host: usize, held: &Held) {
+    /// Waits for the slot's end, and checks that the transaction is in exactly its block.
+    pub async fn assert_in_its_slot(&self, host: usize, held: &Held) {
         self.rig.wait_for_slot(held.slot + 1).await.unwrap();
-        let found = self.slot_of(held.hash).await;
+        // The block may be a moment late, and is then in its slot all the same.
+        let (begin, mut found) = (std::time::Instant::now(), None);
+        while found.is_none() && begin.elapsed() < DEADLINE {
+            found = self.slot_of(held.hash).await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
         if found != Some(held.slot) {
             let decided = self.decision(held.slot).await;
             panic!("slot {}: found in {found:?}; {decided}\n{}", held.slot, self.log(host));
         }
+    }
+
+    /// The same, and that the host knows it.
+    pub async fn assert_kept(&self, host: usize, held: &Held) {
+        self.assert_in_its_slot(host, held).await;
         self.fate(host, held, "kept").await;
+    }
+
+    /// Whether the slot's block is the host's own. The promised transactions are in the node's local block,
+    /// too, since the seal made them public: being kept alone does not show that the host goes on.
+    pub async fn is_own(&self, host: usize, slot: u64) -> bool {
+        self.block_of(slot).await;
+        let decided = self.decision(slot).await;
+        decided["chosen"] == "builder" && self.shown(host, slot).await["origin"]["from"] == "own"
     }
 
     pub fn log(&self, host: usize) -> String {
@@ -309,6 +372,17 @@ pub async fn until<T>(what: &str, question: impl AsyncFn() -> Option<T>) -> T {
         assert!(begin.elapsed() < DEADLINE, "waited {DEADLINE:?} for {what}");
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
+}
+
+/// Takes the steps of a slot, of each try another one, until they say that it went as planned. Whatever must hold in
+/// each of them they assert themselves.
+pub async fn tries(what: &str, mut steps: impl AsyncFnMut(u32) -> bool) {
+    for n in 0..TRIES {
+        if steps(n).await {
+            return;
+        }
+    }
+    panic!("{what}: not in {TRIES} slots");
 }
 
 /// Runs the program to its end.

@@ -141,9 +141,13 @@ impl Family {
 
     /// No process, no folder, no port is left of what it was.
     pub fn assert_nothing_is_left(&self, ports: &BTreeSet<u16>) {
+        self.assert_nothing_is_left_after(DEADLINE, ports);
+    }
+
+    fn assert_nothing_is_left_after(&self, time: Duration, ports: &BTreeSet<u16>) {
         let begin = Instant::now();
-        // What was killed is gone a moment later.
-        while !self.members().is_empty() && begin.elapsed() < Duration::from_secs(2) {
+        // What was killed is gone a moment later; one that waits for the disk, once that has answered.
+        while !self.members().is_empty() && begin.elapsed() < time {
             std::thread::sleep(Duration::from_millis(10));
         }
         let left: Vec<String> = self.members().into_iter().map(command_line).collect();
@@ -207,7 +211,7 @@ pub fn text(file: impl AsRef<OsStr>) -> String {
 
 /// What the check says that is left.
 fn found(family: &Family, ports: &BTreeSet<u16>) -> String {
-    let check = std::panic::AssertUnwindSafe(|| family.assert_nothing_is_left(ports));
+    let check = std::panic::AssertUnwindSafe(|| family.assert_nothing_is_left_after(Duration::from_secs(2), ports));
     std::panic::catch_unwind(check).unwrap_err().downcast_ref::<String>().cloned().unwrap_or_default()
 }
 

@@ -21,7 +21,8 @@ use tandem_demo::{
     wallet::{Fees, Wallet},
 };
 
-/// Slots of a second each: longer than a test, and at the end of an epoch those of the next one are.
+const SLOT_MS: u64 = 3_000;
+/// Slots: longer than a test, and at the end of an epoch those of the next one are.
 const FAR: u64 = 30;
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,7 +36,7 @@ pub struct World {
 impl World {
     pub fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let config = RigConfig { slot_ms: 1_000, accounts: 16, ..RigConfig::default() };
+        let config = RigConfig { slot_ms: SLOT_MS, accounts: 16, ..RigConfig::default() };
         let mut rig = runtime.block_on(Rig::start(config)).unwrap();
         let all = 0..rig.validators();
         let binary = Path::new(env!("CARGO_BIN_EXE_tandem"));
@@ -88,6 +89,23 @@ fn begun(gateway: &str, text: &str) -> TcpStream {
     stream
 }
 
+/// Waits until the gateway has so many connections beside the one that asks. Whatever was sent on one before is with the
+/// host then.
+fn until_connected(world: &World, connections: u64) {
+    let (url, begin) = (format!("{}/metrics", world.host.gateway), Instant::now());
+    loop {
+        let all = world.runtime.block_on(http::get(&url, PATIENCE)).unwrap();
+        let all = String::from_utf8_lossy(&all.body).into_owned();
+        let line = all.lines().find_map(|l| l.strip_prefix("tandem_gateway_connections "));
+        let now: u64 = line.unwrap_or_else(|| panic!("no connections in\n{all}")).trim().parse().unwrap();
+        if now > connections {
+            return;
+        }
+        assert!(begin.elapsed() < DEADLINE, "{now} connections");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 const LISTENER: &str = "GET /events HTTP/1.1\r\nhost: HERE\r\n\r\n";
 const HALF: &str = "POST / HTTP/1.1\r\nhost: HERE\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
 
@@ -129,18 +147,33 @@ fn a_host_ends_in_order_at_a_signal_and_knows_its_promises_when_it_starts_again(
 
     // The second time it does not wait for who never finishes; the promise is as safe as before.
     let (ports, _half) = (host.ports(), begun(&world.host.gateway, HALF));
+    until_connected(&world, 1);
     std::thread::sleep(Duration::from_millis(200));
     host.signal(To::Program, Signal::INT);
+    host.until("the first is heard", DEADLINE, |f| f.err().contains("stopping; nothing new is promised"));
     std::thread::sleep(Duration::from_millis(300));
     assert!(host.runs(), "it did not wait for a request that is under way:\n{}", host.err());
-    host.signal(To::Program, Signal::INT);
-    assert_eq!(host.ends_within(Duration::from_secs(1)).signal(), Some(9));
+    // One more ends the waiting for promises, if that is not over yet, and then one ends it all: had it waited for the
+    // request, it would end in order.
+    let begin = Instant::now();
+    while host.runs() && begin.elapsed() < DEADLINE {
+        host.signal(To::Program, Signal::INT);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert_eq!(host.ends_within(Duration::from_secs(1)).signal(), Some(9), "{}", host.err());
     host.assert_nothing_is_left(&ports);
     let again = world.ready(&[]);
     world.runtime.block_on(ask::wait_until_served(&world.host.gateway, Duration::from_secs(60))).unwrap();
     assert_eq!(world.ask(&asked.request), promise);
     drop(again);
     world.runtime.block_on(world.rig.stop());
+}
+
+/// A moment of a start.
+#[derive(Clone, Copy, Debug)]
+enum When {
+    After(u64),
+    Says(usize),
 }
 
 #[test]
@@ -150,17 +183,23 @@ fn a_host_that_is_still_starting_ends_at_a_signal_and_starts_again() {
     let mut first = world.ready(&["--first-use"]);
     first.signal(To::Program, Signal::TERM);
     assert!(first.ends_within(DEADLINE).success());
-    for (n, millis) in [0, 20, 50, 100, 200, 400].into_iter().enumerate() {
+    // Before it does anything, while it reads its files, and at each of its first words: from the first of them on it
+    // hears signals, however slow the machine is.
+    let moments = [When::After(0), When::After(20), When::After(50), When::Says(1), When::Says(2), When::Says(3)];
+    for (n, when) in moments.into_iter().enumerate() {
         let signal = if n % 2 == 0 { Signal::TERM } else { Signal::INT };
         let mut host = world.start(&[]);
-        std::thread::sleep(Duration::from_millis(millis));
+        match when {
+            When::After(millis) => std::thread::sleep(Duration::from_millis(millis)),
+            When::Says(lines) => host.until("its words", DEADLINE, |f| f.err().lines().count() >= lines),
+        }
         let ports = host.ports();
         host.signal(To::Program, signal);
         let status = host.ends_within(DEADLINE);
         // Before it hears signals, the system ends it; while it looks for a node, it says that it did not find one.
         let stopped = status.code() == Some(1) && host.err().contains("stopped before a node answered");
-        let how = status.success() || stopped || status.signal() == Some(signal.as_raw());
-        assert!(how, "{status} after {millis} ms\n{}", host.err());
+        let unheard = matches!(when, When::After(_)) && status.signal() == Some(signal.as_raw());
+        assert!(status.success() || stopped || unheard, "{status} at {when:?}\n{}", host.err());
         host.assert_nothing_is_left(&ports);
     }
     let mut last = world.ready(&[]);
@@ -181,6 +220,7 @@ fn a_host_that_is_still_starting_ends_at_a_signal_and_starts_again() {
             std::fs::remove_file(&pin).unwrap();
         }
         let mut lost = Family::start_in(&["run", "--config", file.to_str().unwrap()], Some(dir.path()));
+        lost.until("its first words", DEADLINE, |f| !f.err().is_empty());
         std::thread::sleep(Duration::from_secs(1));
         assert!(lost.runs(), "{}", lost.err());
         lost.signal(To::Program, signal);
