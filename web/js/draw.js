@@ -25,6 +25,12 @@ function drawAll() {
   drawSent();
 }
 
+/** Says that a list is empty, where it is. Until the first snapshot the page itself says that it is loading. */
+function sayEmpty(id, empty) {
+  $(id).hidden = !empty;
+  $(id).textContent = $(id).dataset.none;
+}
+
 function drawStatus() {
   const s = state.status;
   $("chain").textContent = `chain ${s.chain_id}${s.head ? ` · block ${count(s.head.block.number)}` : ""}`;
@@ -126,7 +132,7 @@ function hash(hex) {
 }
 function drawPromises() {
   const all = [...state.promises.values()].sort((a, b) => b.seq - a.seq);
-  $("promises-empty").hidden = all.length > 0;
+  sayEmpty("promises-empty", all.length === 0);
   // A busy host has so many under way that fates would never be seen among the newest.
   const [waiting, judged] = [all.filter((p) => !p.fate), all.filter((p) => p.fate)];
   $("promises").replaceChildren(...[...waiting.slice(0, 10), ...judged.slice(0, 10)].map((p) => el("tr", { "data-tx": p.tx_hash },
@@ -146,7 +152,7 @@ function origin(o) {
 }
 function drawBlocks() {
   const all = [...state.blocks.values()];
-  $("blocks-empty").hidden = all.length > 0;
+  sayEmpty("blocks-empty", all.length === 0);
   $("blocks").replaceChildren(...all.slice(0, 12).map((b) => el("tr", { class: b.canonical ? null : "gone", title: b.block.hash },
     el("td", { class: "num" }, count(b.slot), b.canonical ? null : el("span", { class: "hidden" }, " not canonical any more")),
     el("td", { class: "num roomy" }, count(b.block.number)),
@@ -162,7 +168,7 @@ const LIVES = { running: ["good", "● running"], restarting: ["warn", "◌ rest
 /** Cards by module. They stay, and their buttons with them: a button that is made again loses focus and press. */
 const cards = new Map();
 function drawModules() {
-  $("modules-empty").hidden = state.modules.length > 0;
+  sayEmpty("modules-empty", state.modules.length === 0);
   const ids = state.modules.map((m) => m.id);
   for (const id of cards.keys()) if (!ids.includes(id)) cards.delete(id);
   for (const id of ids) if (!cards.has(id)) cards.set(id, moduleCard(id));

@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { faults as keyFaults, focusedId, focusedText, tabTo, walk } from "./keys.mjs";
-import { findsPoorContrast, luminance, overflow, poorContrast, scrolledTables, teachContrast } from "./look.mjs";
+import { cutIndices, findsPoorContrast, luminance, overflow, poorContrast, scrolledTables, teachContrast } from "./look.mjs";
 import {
   areAmong, follows, get, included, ledgerRows, miswritten, moduleCards, pause, promiseRows, proposers, rpc, sameJson, sameModules,
   shownEarnings, shownModules, shownPromises, until,
@@ -258,13 +258,15 @@ async function takenBack() {
 /** Each width in each scheme, with everything open that can be. */
 async function looks() {
   check("a text that can not be read would be found", await findsPoorContrast(page));
-  for (const [name, width] of [["wide", 1280], ["tablet", 768], ["phone", 390], ["small phone", 320]]) {
+  for (const [name, width] of [["wide", 1280], ["tablet", 768], ["phone", 390], ["narrow phone", 375], ["small phone", 320]]) {
     for (const scheme of ["light", "dark"]) {
       await page.setViewportSize({ width, height: width < 700 ? 844 : 900 });
       await page.emulateMedia({ colorScheme: scheme });
       await page.waitForTimeout(250);
       const over = await overflow(page), tables = await scrolledTables(page);
       check(`${name}, ${scheme}: nothing sticks out`, over.by <= 0 && over.wide.length === 0, JSON.stringify(over));
+      const cut = await cutIndices(page);
+      check(`${name}, ${scheme}: no slot cuts its proposer's index off`, cut.length === 0, cut.join(" "));
       check(`${name}, ${scheme}: no table must be scrolled sideways`, tables.length === 0, tables.join(" "));
       check(`${name}, ${scheme}: the colours are ${scheme}`, scheme === "dark" ? (await luminance(page)) < 0.3 : (await luminance(page)) > 0.7);
       const poor = await poorContrast(page);

@@ -13,6 +13,23 @@ export const overflow = (page) => page.evaluate(() => {
 export const scrolledTables = (page) => page.evaluate(() =>
   [...document.querySelectorAll(".table")].filter((n) => n.scrollWidth > n.clientWidth + 1).map((n) => n.getAttribute("aria-labelledby")));
 
+/** Widths of slot cards that cut off, or break, an index of seven digits, which real proposers have. */
+export const cutIndices = (page) => page.evaluate(() => {
+  const cut = [];
+  for (const who of document.querySelectorAll("#slots .who")) {
+    const had = who.textContent, word = "ours ";
+    who.textContent = `${word}#1234567`;
+    const index = document.createRange();
+    index.setStart(who.firstChild, word.length);
+    index.setEnd(who.firstChild, who.firstChild.length);
+    const box = who.getBoundingClientRect(), card = who.parentElement.getBoundingClientRect(), lines = index.getClientRects();
+    const inside = lines.length === 1 && lines[0].right <= box.right + 0.5 && lines[0].bottom <= card.bottom;
+    if (!inside) cut.push(card.width);
+    who.textContent = had;
+  }
+  return cut;
+});
+
 /** 0 for black, 1 for white: the page's ground. */
 export const luminance = (page) => page.evaluate(() => {
   const [r, g, b] = getComputedStyle(document.body).backgroundColor.match(/[\d.]+/g).map(Number);

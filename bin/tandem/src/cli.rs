@@ -9,6 +9,8 @@ pub use ask::{Preconf, SendArgs};
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "lab")]
+use lab::devnet_help;
+#[cfg(feature = "lab")]
 pub use lab::{Devnet, Lab, LabArgs, accounts};
 use std::path::PathBuf;
 
@@ -155,7 +157,7 @@ pub enum Command {
     },
     /// Run a simulated Ethereum L1 with proposers in one process.
     #[cfg(feature = "lab")]
-    #[command(after_help = accounts())]
+    #[command(after_help = devnet_help())]
     Devnet(Devnet),
     /// The demo, the kill loop, the benchmarks, the browser test.
     #[cfg(feature = "lab")]

@@ -88,7 +88,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Init(args) => block_on(commands::init::run(args)),
         Command::Check(args) => block_on(commands::check::run(&args.config)),
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => {
+            // What is private stays so in whatever file it is kept.
+            rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+            run::run(args)
+        }
         Command::Status(args) => block_on(commands::remote::status(args)),
         Command::Ledger(args) => block_on(commands::remote::ledger(args)),
         Command::Resume(args) => block_on(commands::remote::resume(args)),

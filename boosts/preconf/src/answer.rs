@@ -92,9 +92,10 @@ async fn is_public(cx: &Context, signed: &Signed) -> Result<bool, Refusal> {
     Ok(!promise.private && cx.slots.completeness(&promise.key).await?.is_some())
 }
 
-/// What the house says now goes before what was told: a fate may have changed with a reorg since.
+/// What the house says now goes before what was told: a fate may have changed with a reorg since, or been taken back.
+/// Only a final one is still true where the house has forgotten it.
 fn fate(cx: &Context, seq: u64) -> Option<(Fate, bool)> {
-    let noted = || view::of(cx.store.as_ref(), seq).and_then(|r| Some((r.fate?, r.is_final)));
+    let noted = || view::of(cx.store.as_ref(), seq).and_then(|r| Some((r.fate?, r.is_final))).filter(|f| f.1);
     cx.slots.fate(seq).or_else(noted)
 }
 

@@ -213,8 +213,11 @@ async fn the_whole_promise_is_told_with_its_fate_and_remembered_after_the_journa
     assert_eq!(got["commitment"]["signature"], json!(Bytes::from(vec![1u8; 65])));
     assert_eq!(got["request_hash"], request);
     r.event(Event::Fate { seq: 1, fate: fate("kept"), is_final: false }).await;
-    let by_request = r.call("tandem_promise", json!({ "request_hash": request })).await.unwrap();
-    assert_eq!(by_request["fate"]["fate"], "kept");
+    let by_request = || r.call("tandem_promise", json!({ "request_hash": request }));
+    assert_eq!(by_request().await.unwrap()["fate"], Value::Null, "the house does not say so any more");
+    r.house.set(|w| w.fates.extend([(1, (fate("kept"), false))]));
+    assert_eq!(by_request().await.unwrap()["fate"]["fate"], "kept");
+    r.house.set(|w| w.fates.clear());
     r.event(Event::Fate { seq: 1, fate: fate("excused"), is_final: true }).await;
     r.event(Event::Fate { seq: 1, fate: fate("kept"), is_final: false }).await;
     r.house.set(|w| w.made.clear());

@@ -345,3 +345,26 @@ async fn a_node_that_is_taken_away_proposes_no_more_and_the_last_one_stays() {
     assert_eq!(net.node.nodes.all().len(), 1);
     net.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_call_that_the_api_lists_is_there_and_takes_its_own_example() {
+    let net = start(fast()).await;
+    wait_for_height(&net, 2).await;
+    let said = get(&net, "/tandem/v1/devnet").await;
+    let calls = said["data"]["calls"].as_array().unwrap();
+    // The routes are made from the same table.
+    assert_eq!(json!(calls), json!(tandem_devnet::admin::listed()));
+    for call in calls {
+        assert!(!call["does"].as_str().unwrap().is_empty(), "{call}");
+        let path = call["path"].as_str().unwrap();
+        match call["method"].as_str().unwrap() {
+            "GET" => _ = get(&net, path).await,
+            "POST" => {
+                let path = path.strip_prefix("/tandem/v1/devnet/").unwrap();
+                assert_eq!(order(&net, path, call["body"].clone()).await["simulated"], json!(true), "{path}");
+            }
+            method => assert_eq!((method, path), ("DELETE", "/tandem/v1/devnet/nodes/{name}")),
+        }
+    }
+    net.stop().await;
+}

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
-use tandem_devnet::execution::DEV_ACCOUNTS;
+use tandem_devnet::{admin, execution::DEV_ACCOUNTS};
 
 /// The devnet's funded accounts with their keys, as other development chains print them.
 pub fn accounts() -> String {
@@ -12,6 +12,23 @@ pub fn accounts() -> String {
     }
     out + "  EVERYBODY KNOWS THESE KEYS: they follow from \"test test … test junk\", as in other tools.\n  \
            Whatever is sent to them on a real chain is taken at once."
+}
+
+/// The orders of the devnet's own API, as it lists them itself.
+fn trouble() -> String {
+    let root = admin::ROOT;
+    let mut out =
+        format!("Trouble on demand, at the address that is printed as `beacon`; GET {root} lists it as JSON:\n");
+    for call in admin::listed().into_iter().filter(|call| call.method != "GET") {
+        let body = call.body.map(|body| format!("  {body}")).unwrap_or_default();
+        out += &format!("  {} {}{body}\n      {}\n", call.method, call.path, call.does);
+    }
+    out + &format!("  for instance: curl -H 'content-type: application/json' -d '{{\"depth\":1}}' BEACON{root}/reorg")
+}
+
+/// The help under the flags of `tandem devnet`.
+pub fn devnet_help() -> String {
+    format!("{}\n\n{}", trouble(), accounts())
 }
 
 /// `tandem devnet`.
@@ -107,4 +124,19 @@ pub enum Lab {
         #[arg(long, value_name = "DIR")]
         npm: PathBuf,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_the_devnet_names_every_order_with_its_example() {
+        let help = devnet_help();
+        for order in
+            ["reorg  {\"depth\":1}", "miss", "late", "spike", "stall", "resume", "gas-limit", "override", "faucet"]
+        {
+            assert!(help.contains(&format!("  POST /tandem/v1/devnet/{order}")), "{order}: {help}");
+        }
+    }
 }

@@ -31,19 +31,8 @@ pub async fn run(path: &Path) -> Result<()> {
     }
     let mut found: Vec<Found> = file.config.faults().into_iter().map(Err).collect();
     found.extend(local(&file.config));
-    let mut devnet = false;
-    for (i, node) in file.config.nodes.iter().enumerate() {
-        let checked = check_node(&file.config, i, node).await;
-        devnet |= checked.as_ref().is_ok_and(|(_, spec)| spec.devnet);
-        if i == 0 && checked.is_ok() {
-            found.extend(room::check(&file.config, node).await);
-        }
-        found.push(checked.map(|(line, _)| line));
-    }
-    // Own blocks are built and checked by the first node alone.
-    if let Some(node) = file.config.nodes.first() {
-        found.push(engine::check(&file.config, node).await);
-    }
+    let (of_nodes, devnet) = check_nodes(&file.config).await;
+    found.extend(of_nodes);
     found.extend(check_modules(&file.config, devnet).await);
     for (i, relay) in file.config.blocks.relays.iter().enumerate() {
         found.push(check_relay(i, &relay.name, &relay.url).await);
@@ -154,6 +143,28 @@ fn free_port(key: &str, address: SocketAddr) -> Found {
     }
 }
 
+/// What the nodes tell, and whether one of them is a simulated devnet.
+async fn check_nodes(config: &Config) -> (Vec<Found>, bool) {
+    let (mut found, mut devnet, mut silent) = (Vec::new(), false, false);
+    for (i, node) in config.nodes.iter().enumerate() {
+        let checked = check_node(config, i, node).await;
+        devnet |= checked.as_ref().is_ok_and(|(_, spec)| spec.devnet);
+        if i == 0 {
+            silent = checked.as_ref().is_err_and(|fault| fault.key == "nodes[0].execution");
+            if checked.is_ok() {
+                found.extend(room::check(config, node).await);
+            }
+        }
+        found.push(checked.map(|(line, _)| line));
+    }
+    // Own blocks are built and checked by the first node alone. That its execution client does not answer is told
+    // already: only an engine endpoint that is configured can add to that.
+    if let Some(node) = config.nodes.first().filter(|node| node.engine.is_some() || !silent) {
+        found.push(engine::check(config, node).await);
+    }
+    (found, devnet)
+}
+
 async fn check_node(
     config: &Config,
     i: usize,
@@ -259,7 +270,10 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let config = File::read(&path).map_err(|all| format!("{all:?}")).unwrap().config;
         let mut keys: Vec<String> = local(&config).into_iter().filter_map(|f| f.err()).map(|r| r.key).collect();
-        keys.push(check_node(&config, 0, &config.nodes[0]).await.unwrap_err().key);
+        let of_nodes = check_nodes(&config).await.0;
+        let of_nodes: Vec<String> = of_nodes.into_iter().filter_map(|f| f.err()).map(|r| r.key).collect();
+        assert_eq!(of_nodes, ["nodes[0].execution"], "nothing of an engine endpoint that is not configured");
+        keys.extend(of_nodes);
         for key in ["paths.keys", "paths.host_secret", "paths.data", "nodes[0].execution"] {
             assert!(keys.iter().any(|k| k == key), "{key} is not among {keys:?}");
         }

@@ -20,7 +20,7 @@ pub async fn run(args: Preconf) -> Result<()> {
     match args {
         Preconf::Send(args) => send(&args).await,
         Preconf::Status { hash, rpc } => {
-            let p = call(&rpc, "tandem_promise", json!([hash])).await?;
+            let p = call(&rpc, "tandem_promise", json!([asked_hash(&hash)?])).await?;
             println!("{}", serde_json::to_string_pretty(&p)?);
             Ok(())
         }
@@ -28,6 +28,13 @@ pub async fn run(args: Preconf) -> Result<()> {
             verify(&promise, execution.as_deref(), beacon.as_deref()).await
         }
     }
+}
+
+/// The hash that a promise is asked about by: the transaction's or the request's.
+fn asked_hash(text: &str) -> Result<B256> {
+    text.parse::<B256>().ok().with_context(|| {
+        format!("{text:?} is no transaction hash or request hash: a 32-byte hash is expected, 0x and 64 hex digits")
+    })
 }
 
 pub(super) async fn call(rpc: &str, method: &'static str, params: Value) -> Result<Value> {
@@ -153,5 +160,24 @@ async fn follow(rpc: &str, hash: B256, by: B256) -> Result<()> {
             );
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_that_is_none_is_refused_here_with_what_is_expected() {
+        let hash = B256::repeat_byte(0xab);
+        assert_eq!(asked_hash(&hash.to_string()).unwrap(), hash);
+        let long = format!("{hash}00");
+        let no_hex = hash.to_string().replace("ab", "xy");
+        for text in ["", "0x", "0x12", "latest", long.as_str(), no_hex.as_str()] {
+            let why = format!("{:#}", asked_hash(text).unwrap_err());
+            assert!(why.contains(&format!("{text:?}")) && why.contains("32-byte hash"), "{why}");
+            assert!(why.contains("0x and 64 hex digits"), "{why}");
+        }
     }
 }

@@ -5,7 +5,11 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::cmp::Ordering;
-use tandem_crypto::{VerifiedPromise, bls, promise::commitment_roots, verify_promise};
+use tandem_crypto::{
+    VerifiedPromise, bls,
+    promise::{check_signing_id, commitment_roots},
+    verify_promise,
+};
 use tandem_node::{BeaconNode, ExecutionNode, Limits};
 use tandem_types::{
     BlsPublicKey, BlsSignature, Slot, SlotClock, constraints_api::DelegationMessage, fabric::abi, tagged,
@@ -136,7 +140,7 @@ fn read(promise: &str) -> Result<String> {
     Ok(text)
 }
 
-/// What the bytes alone show: both signatures, and that they belong together.
+/// What the bytes alone show: both signatures, each under the id of its kind, and that they belong together.
 fn check_offline(file: &PromiseFile) -> Result<VerifiedPromise> {
     let version: [u8; 4] = hex::decode(&file.genesis_fork_version)?
         .try_into()
@@ -155,6 +159,7 @@ fn check_offline(file: &PromiseFile) -> Result<VerifiedPromise> {
     let body = message.body(file.chain_id).context("a key in the delegation is no point of the curve")?;
     let root = tagged::signing_root(body.object_root(), d.signing_id, d.nonce, file.chain_id, version);
     bls::verify(&d.message.proposer, root.get().as_slice(), &d.signature).context("the proposer's delegation")?;
+    check_signing_id(body.kind(), d.signing_id).context("the proposer's delegation")?;
     is_signed("delegation.signing_root", d.signing_root, root.get())?;
     let signed = abi::SignedCommitment {
         commitment: abi::Commitment {
@@ -168,14 +173,16 @@ fn check_offline(file: &PromiseFile) -> Result<VerifiedPromise> {
         signature: file.commitment.signature.clone(),
     };
     let verified = verify_promise(&signed, d.message.committer, file.chain_id, version)?;
-    if d.message.proposer != file.proposer || verified.slot != message.slot {
-        bail!(
-            "the delegation is for slot {} of {}, the promise for slot {}",
-            message.slot,
-            d.message.proposer,
-            verified.slot
-        );
+    if d.message.proposer != file.proposer {
+        let (signed, said) = apart(d.message.proposer, file.proposer);
+        bail!("the delegation is of the proposer {signed}, the promise names {said}");
     }
+    ensure!(
+        verified.slot == message.slot,
+        "the delegation is for slot {}, the promise for slot {}",
+        message.slot,
+        verified.slot
+    );
     let (object_root, _) = commitment_roots(&signed, file.chain_id, version);
     let said = &file.written_out;
     is_signed("slot", said.slot, verified.slot.get())?;
@@ -194,13 +201,19 @@ fn is_signed<T: PartialEq + std::fmt::Display>(field: &str, said: Option<T>, sig
     }
 }
 
+/// Two keys that differ, short where that shows it: a key with the same first bytes is easily made.
+fn apart(a: BlsPublicKey, b: BlsPublicKey) -> (String, String) {
+    if a.short() == b.short() { (a.to_string(), b.to_string()) } else { (a.short(), b.short()) }
+}
+
 async fn check_proposer(url: &str, slot: Slot, proposer: BlsPublicKey) -> Result<()> {
     let duties = BeaconNode::new(url, Limits::default())?.proposer_duties(slot.epoch()).await?;
     let Some(duty) = duties.duties.iter().find(|d| d.slot == slot) else {
         bail!("the beacon node has no duty for slot {slot}")
     };
     if duty.pubkey != proposer {
-        bail!("slot {slot} is proposed by {}, not by {proposer}", duty.pubkey);
+        let (duty, said) = apart(duty.pubkey, proposer);
+        bail!("slot {slot} is proposed by {duty}, as the beacon node says; the promise names {said}");
     }
     Ok(())
 }
@@ -249,7 +262,11 @@ async fn check_kept(execution: &str, beacon: Option<&str>, file: &PromiseFile, v
     let found = found.map(slot_of).transpose()?;
     let head = node.call::<Value>("eth_getBlockByNumber", json!(["latest", false])).await?;
     let running = slot_of(number(&head["timestamp"]).context("the node's head has no timestamp")?)?;
-    match judge(v.slot, found, running) {
+    let verdict = judge(v.slot, found, running);
+    if matches!(verdict, Verdict::Late(_) | Verdict::Missing) && has_no_block(&node, &clock, v.slot, &head).await {
+        bail!("{}", without_block(v.slot, found));
+    }
+    match verdict {
         Verdict::Kept => println!("kept: it is in the block of slot {}", v.slot),
         Verdict::Early(slot) => println!("included early: in the block of slot {slot}"),
         Verdict::Pending => {
@@ -263,6 +280,45 @@ async fn check_kept(execution: &str, beacon: Option<&str>, file: &PromiseFile, v
         ),
     }
     Ok(())
+}
+
+/// What is told where the promised slot has no block: nothing could be in it.
+fn without_block(promised: Slot, found: Option<Slot>) -> String {
+    let what = match found {
+        Some(slot) => format!("NOT in its slot (it is in the block of slot {slot})"),
+        None => "NOT included".to_owned(),
+    };
+    format!("{what}: slot {promised} has no block; `tandem preconf status` tells whether it is excused")
+}
+
+/// Whether the chain to this head passed a slot without a block. What the node does not tell is no such slot.
+async fn has_no_block(node: &ExecutionNode, clock: &SlotClock, slot: Slot, head: &Value) -> bool {
+    let slot_of = |block: &Value| clock.slot_of_timestamp(number(&block["timestamp"])?);
+    let slot_at = async |n: u64| -> Option<Slot> {
+        let block: Value = node.call("eth_getBlockByNumber", json!([format!("{n:#x}"), false])).await.ok()?;
+        slot_of(&block)
+    };
+    match number(&head["number"]).zip(slot_of(head)) {
+        Some(head) => next_block_slot(slot, head, slot_at).await.is_some_and(|next| next != slot),
+        None => false,
+    }
+}
+
+/// The slot of the first block that is not before `slot`, on a chain whose head is the block `head.0` of slot
+/// `head.1`; `None` where the head is before it or a block is not known.
+async fn next_block_slot(slot: Slot, head: (u64, Slot), slot_at: impl AsyncFn(u64) -> Option<Slot>) -> Option<Slot> {
+    let mut high = head.0;
+    // Each block has a slot of its own: the block of this number is not after `slot`.
+    let mut low = high.saturating_sub(head.1.get().checked_sub(slot.get())?);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if slot_at(middle).await? < slot {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    slot_at(low).await
 }
 
 /// The timestamp of the canonical block that has a transaction.

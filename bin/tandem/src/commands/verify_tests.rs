@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use alloy_primitives::b256;
 use tandem_keys::{HostSecret, derive};
 use tandem_types::{Body, SlotKey, fabric};
 
@@ -15,8 +16,17 @@ fn transaction() -> Bytes {
     all[2].as_str().unwrap().parse().unwrap()
 }
 
+/// The registered ids of a delegation and of an inclusion, as they never change.
+const DELEGATION: B256 = b256!("0x18a7b98d23c72f7e16b0439737ae810a259d4c4d4687571e00868de96764a198");
+const INCLUSION: B256 = b256!("0xb866942ffe4ab99662fa6b9036afe59b23b655ca6144e6b4ee9e370867870e5e");
+
 /// A promise as the gateway shows it, whole.
 fn promise() -> Value {
+    signed_under(DELEGATION, INCLUSION)
+}
+
+/// One whose delegation and commitment are signed under these ids.
+fn signed_under(delegation_id: B256, commitment_id: B256) -> Value {
     let validator = derive::interop(3).unwrap();
     let key = SlotKey { chain_id: CHAIN, proposer: validator.public_key(), slot: Slot::new(SLOT) };
     let secret = HostSecret::from_bytes([3; 32]);
@@ -29,10 +39,9 @@ fn promise() -> Value {
         metadata: Bytes::new(),
     };
     let body: Body = message.body(CHAIN).unwrap();
-    let signing_id = body.registered_signing_id().unwrap();
-    let root = tagged::signing_root(body.object_root(), signing_id, 0, CHAIN, FORK);
+    let root = tagged::signing_root(body.object_root(), delegation_id, 0, CHAIN, FORK);
     let delegation = json!({
-        "message": message, "nonce": 0, "signing_id": signing_id, "signature": validator.sign(root.get()),
+        "message": message, "nonce": 0, "signing_id": delegation_id, "signature": validator.sign(root.get()),
         "signing_root": root.get(),
     });
     let payload = fabric::inclusion_payload(SLOT, &transaction());
@@ -44,7 +53,7 @@ fn promise() -> Value {
             slasher: Address::ZERO,
         },
         nonce: 0,
-        signingId: B256::repeat_byte(5),
+        signingId: commitment_id,
         signature: Bytes::new(),
     };
     let (object_root, root) = tandem_crypto::promise::commitment_roots(&signed, CHAIN, FORK);
@@ -83,6 +92,48 @@ fn check(v: &Value) -> Result<VerifiedPromise> {
 fn a_whole_promise_holds_from_its_bytes_alone() {
     let verified = check(&promise()).unwrap();
     assert_eq!((verified.slot, verified.tx.canonical), (Slot::new(SLOT), transaction()));
+}
+
+#[test]
+fn a_delegation_or_a_commitment_that_is_signed_under_another_id_is_refused_for_that() {
+    assert!(check(&signed_under(DELEGATION, INCLUSION)).is_ok());
+    for other in [B256::ZERO, B256::repeat_byte(5), tagged::tag("tandem/seal/v1"), tagged::tag("a module")] {
+        for (delegation, commitment, kind) in [
+            (other, INCLUSION, "delegation"),
+            (DELEGATION, other, "inclusion"),
+            // Each other's.
+            (INCLUSION, INCLUSION, "delegation"),
+            (DELEGATION, DELEGATION, "inclusion"),
+        ] {
+            let got = if kind == "delegation" { delegation } else { commitment };
+            let why = format!("{:#}", check(&signed_under(delegation, commitment)).unwrap_err());
+            let want = format!("the signing id {got} is not the registered one of kind {kind}");
+            assert!(why.contains(&want), "{why}");
+        }
+    }
+}
+
+#[test]
+fn which_proposer_is_another_is_told_short_and_once_and_whole_where_short_ones_are_the_same() {
+    let (ours, other) = (derive::interop(3).unwrap().public_key(), derive::interop(4).unwrap().public_key());
+    let mut changed = promise();
+    changed["proposer"] = json!(other);
+    let why = format!("{:#}", check(&changed).unwrap_err());
+    let want = format!("the delegation is of the proposer {}, the promise names {}", ours.short(), other.short());
+    assert_eq!(why, want);
+    let mut alike = [7; 48];
+    let first = BlsPublicKey::new(alike);
+    alike[47] = 8;
+    let second = BlsPublicKey::new(alike);
+    assert_eq!(apart(first, second), (first.to_string(), second.to_string()));
+}
+
+#[test]
+fn the_reason_why_a_committers_signature_does_not_hold_is_told_once() {
+    let mut changed = promise();
+    changed["commitment"]["nonce"] = json!(1);
+    let why = format!("{:#}", check(&changed).unwrap_err());
+    assert_eq!(why.matches("signed by").count() + why.matches("no key recovers").count(), 1, "{why}");
 }
 
 #[test]
@@ -153,6 +204,31 @@ fn a_promise_is_judged_by_the_slot_of_the_block_that_has_it() {
     assert_eq!(judge(at(7), Some(at(8)), at(9)), Verdict::Late(at(8)));
     assert_eq!(judge(at(7), None, at(7)), Verdict::Pending);
     assert_eq!(judge(at(7), None, at(8)), Verdict::Missing);
+}
+
+#[tokio::test]
+async fn a_slot_without_a_block_is_found_by_the_blocks_around_it() {
+    // The slots of blocks 0 to 6: 3, 4, 7 and 8 have none.
+    let chain: [u64; 7] = [0, 1, 2, 5, 6, 9, 10];
+    let slot_at = async |n: u64| chain.get(usize::try_from(n).unwrap()).copied().map(Slot::new);
+    for slot in 0..=10 {
+        let next = *chain.iter().find(|s| **s >= slot).unwrap();
+        let found = next_block_slot(Slot::new(slot), (6, Slot::new(10)), &slot_at).await;
+        assert_eq!(found, Some(Slot::new(next)), "slot {slot}");
+    }
+    assert_eq!(next_block_slot(Slot::new(11), (6, Slot::new(10)), &slot_at).await, None, "the head is before it");
+    let silent = async |_: u64| None::<Slot>;
+    assert_eq!(next_block_slot(Slot::new(4), (6, Slot::new(10)), silent).await, None, "the node does not tell");
+}
+
+#[test]
+fn a_promise_whose_slot_has_no_block_is_told_so_and_where_to_ask_on() {
+    let missed = "slot 7 has no block; `tandem preconf status` tells whether it is excused";
+    for found in [None, Some(Slot::new(8))] {
+        let told = without_block(Slot::new(7), found);
+        assert!(told.starts_with("NOT in") && told.ends_with(missed), "{told}");
+        assert_eq!(told.contains("slot 8"), found.is_some(), "{told}");
+    }
 }
 
 #[test]

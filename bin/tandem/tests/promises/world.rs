@@ -381,6 +381,7 @@ pub async fn tries(what: &str, mut steps: impl AsyncFnMut(u32) -> bool) {
         if steps(n).await {
             return;
         }
+        eprintln!("{what}: not in try {n}, by a machine that is too slow");
     }
     panic!("{what}: not in {TRIES} slots");
 }

@@ -24,7 +24,7 @@ pub enum PromiseError {
     Payload,
     /// The transaction in it does not decode.
     #[error("the promised transaction: {0}")]
-    Tx(#[from] TxError),
+    Tx(TxError),
     /// The transaction is for another chain.
     #[error("the promised transaction is for chain {got:?}, not {want}")]
     Chain {
@@ -33,9 +33,20 @@ pub enum PromiseError {
         /// The transaction's.
         got: Option<u64>,
     },
+    // What is told within the sentence is no source beside it: it would be printed twice.
     /// The signature is not the committer's.
     #[error("the committer's signature: {0}")]
-    Signature(#[from] EcdsaError),
+    Signature(EcdsaError),
+    /// It was signed under an id that is not the registered one of its kind: as something else.
+    #[error("the signing id {got} is not the registered one of kind {kind}, {want}")]
+    SigningId {
+        /// The kind that it is taken for.
+        kind: &'static str,
+        /// The kind's registered id.
+        want: B256,
+        /// The id that it was signed under.
+        got: B256,
+    },
 }
 
 /// A promise whose signature holds.
@@ -66,6 +77,17 @@ pub fn commitment_roots(
     (object, tagged::signing_root(object, signed.signingId, signed.nonce, chain_id, genesis_fork_version))
 }
 
+/// Checks that `got` is the registered signing id of a kind of statement, named as
+/// [`Body::kind`](tandem_types::Body::kind) names it. A signature under another id, of a module's own for
+/// one, is for another purpose, even over the same bytes.
+///
+/// # Errors
+/// [`PromiseError::SigningId`].
+pub fn check_signing_id(kind: &'static str, got: B256) -> Result<(), PromiseError> {
+    let want = tagged::tag(&format!("tandem/{kind}/v1"));
+    if got == want { Ok(()) } else { Err(PromiseError::SigningId { kind, want, got }) }
+}
+
 /// Checks that `committer` signed this inclusion promise for this chain, and says what it promises.
 ///
 /// That the proposer delegated to this committer, and whether the promise was kept, needs the
@@ -84,13 +106,14 @@ pub fn verify_promise(
         return Err(PromiseError::Kind(c.commitmentType));
     }
     let (_, signing_root) = commitment_roots(signed, chain_id, genesis_fork_version);
-    ecdsa::verify(committer, signing_root.get(), &signed.signature)?;
+    ecdsa::verify(committer, signing_root.get(), &signed.signature).map_err(PromiseError::Signature)?;
+    check_signing_id("inclusion", signed.signingId)?;
     let payload = abi::InclusionPayload::abi_decode(&c.payload).map_err(|_| PromiseError::Payload)?;
     // The decoder skips bytes that the encoder would not write: two payloads must not mean the same.
     if payload.abi_encode() != c.payload {
         return Err(PromiseError::Payload);
     }
-    let tx = tx::decode(&payload.signedTx)?;
+    let tx = tx::decode(&payload.signedTx).map_err(PromiseError::Tx)?;
     if tx.facts.chain_id != Some(chain_id) {
         return Err(PromiseError::Chain { want: chain_id, got: tx.facts.chain_id });
     }

@@ -4,11 +4,16 @@
 use alloy_primitives::{Address, B256, Bytes};
 use std::path::PathBuf;
 use tandem_beacon::{MAX_BLOCK_BYTES, SignedBeaconBlock, decode};
-use tandem_crypto::{EcdsaError, PromiseError, promise::commitment_roots, verify_promise};
+use tandem_crypto::{
+    EcdsaError, PromiseError,
+    promise::{check_signing_id, commitment_roots},
+    verify_promise,
+};
 use tandem_keys::HostSecret;
 use tandem_types::{
-    BlsPublicKey, Slot, SlotKey,
+    BlsPublicKey, Body, Completeness, Slot, SlotKey,
     fabric::{self, abi},
+    tagged,
 };
 
 const CHAIN: u64 = 32382;
@@ -36,7 +41,7 @@ fn promise(change: impl Fn(&mut abi::SignedCommitment)) -> (abi::SignedCommitmen
             slasher: Address::ZERO,
         },
         nonce: 0,
-        signingId: B256::repeat_byte(5),
+        signingId: tagged::tag("tandem/inclusion/v1"),
         signature: Bytes::new(),
     };
     change(&mut signed);
@@ -77,6 +82,37 @@ fn every_change_after_the_signature_breaks_it() {
     let stranger = Address::repeat_byte(9);
     let e = verify_promise(&signed, stranger, CHAIN, FORK);
     assert_eq!(e.unwrap_err(), PromiseError::Signature(EcdsaError::Mismatch { want: stranger, got: committer }));
+}
+
+#[test]
+fn a_promise_that_was_signed_under_another_id_than_that_of_its_kind_is_refused_for_that() {
+    let want = tagged::tag("tandem/inclusion/v1");
+    let others = [B256::ZERO, B256::repeat_byte(5), tagged::tag("tandem/delegation/v1"), tagged::tag("a module")];
+    for got in others {
+        let (signed, committer) = promise(|s| s.signingId = got);
+        let e = verify_promise(&signed, committer, CHAIN, FORK).unwrap_err();
+        assert_eq!(e, PromiseError::SigningId { kind: "inclusion", want, got });
+    }
+    let (signed, committer) = promise(|s| s.signingId = want);
+    assert!(verify_promise(&signed, committer, CHAIN, FORK).is_ok());
+}
+
+#[test]
+fn the_checked_signing_id_of_a_kind_is_the_one_that_its_body_is_signed_under() {
+    let key = SlotKey { chain_id: CHAIN, proposer: BlsPublicKey::new([7; 48]), slot: Slot::new(7) };
+    let body = Body::Completeness(Completeness { key, root: B256::ZERO, count: 0 });
+    let id = body.registered_signing_id().unwrap();
+    assert_eq!(check_signing_id(body.kind(), id), Ok(()));
+    assert!(check_signing_id("delegation", id).is_err());
+}
+
+#[test]
+fn what_is_wrong_with_a_signature_is_told_once() {
+    use std::error::Error;
+    let (signed, committer) = promise(|_| ());
+    let e = verify_promise(&signed, Address::repeat_byte(9), CHAIN, FORK).unwrap_err();
+    // Whoever prints an error with its sources would print the same again.
+    assert!(e.to_string().contains(&committer.to_string()) && e.source().is_none(), "{e}");
 }
 
 #[test]

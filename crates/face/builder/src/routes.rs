@@ -222,6 +222,10 @@ fn parse_path(
     served: &Served,
 ) -> Result<(Slot, B256, BlsPublicKey), Problem> {
     let bad = |what: &str, why: String| Problem::new(Reason::BadPath, format!("{what}: {why}"));
+    // `Slot` would also read zeros in front, which no client sends.
+    if slot.len() > 1 && slot.starts_with('0') {
+        return Err(bad("slot", format!("{slot:?} has zeros in front")));
+    }
     let slot: Slot = slot.parse().map_err(|e| bad("slot", e))?;
     // `B256` would also read hex without its prefix.
     let parent = parent.strip_prefix("0x").ok_or_else(|| bad("parent hash", "the 0x prefix is missing".into()))?;

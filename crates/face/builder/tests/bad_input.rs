@@ -40,6 +40,8 @@ fn header_paths_that_do_not_read_are_named() {
     let cases = [
         ("a negative slot", slot("-1"), "bad-path", "slot: "),
         ("a slot with a sign", slot("+1"), "bad-path", "slot: "),
+        ("a slot with zeros in front", slot("01"), "bad-path", "slot: "),
+        ("a slot of two zeros", slot("00"), "bad-path", "slot: "),
         ("an overflowing slot", slot("18446744073709551616"), "bad-path", "slot: "),
         ("a hexadecimal slot", slot("0x1"), "bad-path", "slot: "),
         ("a slot of spaces", slot("%20"), "bad-path", "slot: "),

@@ -8,7 +8,7 @@
 //! | `GET /api/v1/blocks?limit=&slot=` | the newest blocks, [`view::BlockView`] |
 //! | `GET /api/v1/modules` | [`view::ModuleView`] |
 //! | `GET /api/v1/ledger?days=` | [`tandem_ledger::Report`] with its 7 or 1 to 366 latest days; `cost` is `null` while none is booked |
-//! | `GET /api/v1/completeness/{slot}` | [`view::Completeness`] |
+//! | `GET /api/v1/completeness/{slot}` | [`view::Completeness`]; 404 `slot-not-sealed` before the seal, 404 `no-completeness-root` where there is none |
 //! | `POST /api/v1/modules/{id}/{enable,disable,reload}` | 204, with the admin token |
 //! | `POST /api/v1/promising/{resume,stop}` | 204, with the admin token |
 
@@ -123,7 +123,27 @@ async fn ledger(State(s): Is, days: Result<Query<Days>, QueryRejection>) -> Resu
 async fn completeness(State(s): Is, slot: InPath<String>) -> Result<Json<view::Completeness>, GatewayError> {
     let slot = named(slot)?;
     let slot: Slot = slot.parse().map_err(|_| GatewayError::InvalidRequest("a slot is a decimal number"))?;
-    s.backend.completeness(slot).map(Json).ok_or(GatewayError::NotFound)
+    s.backend.completeness(slot).map(Json).ok_or_else(|| GatewayError::Refused(no_root(&s.backend.slots(), slot)))
+}
+
+/// Why a slot has no completeness root.
+fn no_root(slots: &[view::SlotView], slot: Slot) -> Refusal {
+    // After its cutoff a slot is closed before it is sealed; one without promises may stay so.
+    let to_come = |of: &view::SlotView| match of.state {
+        view::SlotState::Open => true,
+        view::SlotState::Closed => of.promised > 0,
+        _ => false,
+    };
+    if slots.iter().any(|of| of.slot == slot && to_come(of)) {
+        let why =
+            format!("slot {slot} is not sealed yet, and has its completeness root after the seal: ask again then");
+        return Refusal::new("slot-not-sealed", why);
+    }
+    let why = format!(
+        "there is no completeness root for slot {slot}: nothing was promised in it here, or it is not sealed yet, or it \
+         has long been final"
+    );
+    Refusal::new("no-completeness-root", why)
 }
 
 async fn module_order(
@@ -218,4 +238,34 @@ pub(crate) async fn metrics(State(s): Is) -> Response {
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_before_its_seal_is_told_from_one_that_has_no_root() {
+        let view = |slot: u64, state: view::SlotState, promised: u64| view::SlotView {
+            slot: Slot::new(slot),
+            start_ms: 0,
+            cutoff_ms: 0,
+            proposer: None,
+            validator_index: None,
+            ours: true,
+            state,
+            why_closed: None,
+            room: None,
+            promised,
+            block: None,
+            completeness: None,
+        };
+        use view::SlotState as S;
+        let slots = [view(1, S::Foreign, 0), view(2, S::Closed, 0), view(3, S::Closed, 1), view(4, S::Open, 0)];
+        let codes = [1, 2, 3, 4, 5].map(|slot| no_root(&slots, Slot::new(slot)).code);
+        let [none, early] = ["no-completeness-root", "slot-not-sealed"];
+        assert_eq!(codes, [none, none, early, early, none]);
+        let error = GatewayError::Refused(no_root(&slots, Slot::new(4)));
+        assert_eq!((error.status(), error.reason()), (StatusCode::NOT_FOUND, early));
+    }
 }

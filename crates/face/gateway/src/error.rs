@@ -280,7 +280,9 @@ fn refusal(reason: &str) -> (i64, &str, StatusCode) {
         r if r.starts_with("bad-") || r.starts_with("invalid-") => (-32602, r, StatusCode::BAD_REQUEST),
         "unknown-method" => (-32601, reason, StatusCode::NOT_FOUND),
         r if r.starts_with("internal") => (-32603, r, StatusCode::BAD_GATEWAY),
-        "unknown-promise" | "not-found" => (-32000, reason, StatusCode::NOT_FOUND),
+        "unknown-promise" | "not-found" | "slot-not-sealed" | "no-completeness-root" => {
+            (-32000, reason, StatusCode::NOT_FOUND)
+        }
         r => (-32000, r, StatusCode::UNPROCESSABLE_ENTITY),
     }
 }

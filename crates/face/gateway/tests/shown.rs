@@ -419,7 +419,7 @@ async fn queries_are_checked_and_bounded() {
     ] {
         assert_eq!(lab.get(&format!("/api/v1/{bad}")).await.error(), (400, -32600, "invalid-request".into()), "{bad}");
     }
-    assert_eq!(lab.get("/api/v1/completeness/5").await.error(), (404, -32044, "not-found".into()));
+    assert_eq!(lab.get("/api/v1/completeness/5").await.error(), (404, -32000, "no-completeness-root".into()));
     for path in ["status", "slots", "blocks", "modules", "ledger", "ledger?days=1", "ledger?days=366"] {
         assert_eq!(lab.get(&format!("/api/v1/{path}")).await.status, 200, "{path}");
     }

@@ -237,7 +237,7 @@ fn whatever_reads_as_a_segment_is_refused_or_comes_to_a_whole_index() {
         }
         holds(&replay.index, replay.last_seq);
         let last_seq = replay.last_seq;
-        let state = replay.finish(2).unwrap();
+        let state = replay.finish(2, u64::MAX).unwrap();
         holds(&state.index, last_seq);
         assert_eq!(state.next_seq, last_seq + 1);
         let _ = (state.checkpoint(), state.head());

@@ -105,7 +105,7 @@ pub(crate) fn open(
         }
     }
     let last_seq = replay.last_seq;
-    let mut state = replay.finish(config.remember_slots)?;
+    let mut state = replay.finish(config.remember_slots, clock.now_ms())?;
     state.blobs = names.iter().filter_map(|n| blob_hash(n)).collect();
     if let Some(segment) = state.segments.back_mut() {
         segment.bytes = live.framer.offset();
@@ -352,11 +352,13 @@ impl Replay {
         Ok(())
     }
 
-    pub(crate) fn finish(mut self, remember: u64) -> Result<State, JournalError> {
+    pub(crate) fn finish(mut self, remember: u64, now_ms: u64) -> Result<State, JournalError> {
         // Nobody has said yet how far they read before the stop: what they may have missed is kept until the
         // floor rises again.
         self.index.readers.set(RECOVERY, 0);
-        self.index.forget(self.index.floor.saturating_sub(remember), self.last_seq);
+        // Below a mark slots are still to come, and what is known of them counts until they are over.
+        let floor = self.index.floor.min(self.index.clock.slot_at(now_ms));
+        self.index.forget(floor.saturating_sub(remember), self.last_seq);
         self.index.readers.remove(RECOVERY);
         let durable: Vec<Recorded> = self.index.entries().values().map(Recorded::of).collect();
         let mut state = State::new(self.index, self.last_seq + 1)?;

@@ -73,6 +73,21 @@ fn an_older_copy() -> (SimDisk, u64) {
 }
 
 #[test]
+fn what_is_known_of_slots_to_come_is_not_forgotten_however_far_above_them_the_mark_lies() {
+    let storage = SimDisk::new(1).process();
+    let mut s = open(storage.clone(), FirstUse::Yes).unwrap();
+    s.put_in(delegation(100));
+    let facts = s.journal.records_after(0, 64);
+    assert_eq!(facts.len(), 1);
+    let mut s = open(copied(storage.as_ref()).process(), FirstUse::Watermark(Slot::new(100_000))).unwrap();
+    assert_eq!(s.journal.records_after(0, 64), facts);
+    // Once they are over it is.
+    let journal = s.journal.clone();
+    s.ended(journal.set_floor(Slot::new(100_000))).unwrap();
+    assert_eq!(s.journal.records_after(0, 64), []);
+}
+
+#[test]
 fn a_number_that_a_lost_record_had_is_never_given_again() {
     let (copy, lost) = an_older_copy();
     let mut s = open(copy.process(), MARK).unwrap();

@@ -78,6 +78,12 @@ impl Firsts {
         self.held.lock().contains_key(key) || self.names.lock().contains(&self.path(key))
     }
 
+    /// The slots for which one is kept, whole or not. No disk is asked.
+    pub fn slots(&self) -> impl Iterator<Item = (BlsPublicKey, Slot)> {
+        let names: Vec<_> = self.names.lock().iter().filter_map(|path| named(path)).collect();
+        names.into_iter().map(|(proposer, slot, _)| (proposer, slot))
+    }
+
     fn path(&self, key: &SlotKey) -> PathBuf {
         self.dir.join(format!("{}-{}.{ENDING}", key.slot.get(), key.proposer))
     }

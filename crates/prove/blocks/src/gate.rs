@@ -80,8 +80,10 @@ pub struct SlotState {
     pub ours: bool,
     /// In which epoch the proposer's registration came last.
     pub registered: Option<Epoch>,
-    /// Its delegation is recorded.
+    /// Its delegation is recorded, and names keys that can be derived here.
     pub delegated: bool,
+    /// Its delegation is recorded, and names keys of another host secret.
+    pub of_other_keys: bool,
     /// Its seal is recorded.
     pub sealed: bool,
     /// The slot's payload attributes may have been told before a stream of them was open here, and they are not
@@ -130,6 +132,8 @@ pub enum Closed {
     NotRegistered,
     /// The delegation is not recorded yet.
     NotDelegated,
+    /// It is recorded, for keys of another host secret: it can not be made anew.
+    OtherKeys,
     /// Attributes are heard since too shortly before it.
     Blind,
 }
@@ -157,6 +161,7 @@ impl Closed {
             Self::PastCutoff => "slot-closed",
             Self::NotRegistered => "proposer-not-registered",
             Self::NotDelegated => "slot-not-delegated",
+            Self::OtherKeys => "slot-of-other-keys",
             Self::Blind => "host-starting",
         }
     }
@@ -202,6 +207,10 @@ impl Closed {
                 "the slot's proposer did not register with this host within the last two epochs".into()
             }
             Self::NotDelegated => "the slot's delegation is not recorded yet; ask again".into(),
+            Self::OtherKeys => {
+                "the slot is delegated to keys of a host secret that this host does not have; ask for another slot"
+                    .into()
+            }
             Self::Blind => {
                 "the host listens to its beacon node since too shortly before this slot; ask for a later one".into()
             }
@@ -290,6 +299,9 @@ pub fn closed(host: &HostState, slot: &SlotState) -> Option<Closed> {
     if slot.blind {
         return Some(Closed::Blind);
     }
+    if slot.of_other_keys {
+        return Some(Closed::OtherKeys);
+    }
     (!slot.delegated).then_some(Closed::NotDelegated)
 }
 
@@ -302,6 +314,7 @@ pub fn may_open(host: &HostState, slot: &SlotState) -> bool {
             Closed::Stranger
                 | Closed::PastCutoff
                 | Closed::Blind
+                | Closed::OtherKeys
                 | Closed::NewChain
                 | Closed::DiskLow
                 | Closed::Unbuildable
@@ -344,6 +357,7 @@ mod tests {
             ours: true,
             registered: Some(Slot::new(100).epoch()),
             delegated: true,
+            of_other_keys: false,
             sealed: false,
             blind: false,
         }
@@ -390,6 +404,7 @@ mod tests {
             (SlotState { registered: None, ..slot() }, "proposer-not-registered"),
             (SlotState { registered: Some(Epoch::new(0)), ..slot() }, "proposer-not-registered"),
             (SlotState { delegated: false, ..slot() }, "slot-not-delegated"),
+            (SlotState { delegated: false, of_other_keys: true, ..slot() }, "slot-of-other-keys"),
             (SlotState { blind: true, ..slot() }, "host-starting"),
         ];
         for (slot, code) in slots {
@@ -404,6 +419,7 @@ mod tests {
         assert!(here(SlotState { delegated: false, ..slot() }) && here(SlotState { within_reach: false, ..slot() }));
         assert!(!here(SlotState { ours: false, ..slot() }) && !here(SlotState { sealed: true, ..slot() }));
         assert!(!here(SlotState { blind: true, ..slot() }));
+        assert!(!here(SlotState { delegated: false, of_other_keys: true, ..slot() }));
         assert!(!may_open(&HostState { now_ms: 2_000, ..host() }, &slot()), "past its cut-off");
         assert!(!may_open(&HostState { stopped: Some("operator".into()), ..host() }, &slot()));
         assert!(may_open(&HostState { health: NodeHealth::default(), ..host() }, &slot()), "a node comes back");

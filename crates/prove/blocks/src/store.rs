@@ -12,6 +12,7 @@
 //! A relay may offer a block that was built here as well. Both are kept, under names of their own, and
 //! the own offer is the block's: its payload is here.
 
+mod blinded;
 mod served;
 
 use crate::{error::BlocksError, own_block::Made};
@@ -259,24 +260,6 @@ impl OfferStore {
         }
         let damaged = |why: String| BlocksError::Damaged { path: path.clone(), why };
         tandem_beacon::decode(&payload, MAX_BLOCK_BYTES).map(Some).map_err(|e| damaged(e.to_string()))
-    }
-
-    /// Writes a blinded block that came back, by its root; durable when this returns.
-    ///
-    /// # Errors
-    /// [`BlocksError::Io`].
-    pub fn put_blinded(&self, root: B256, block: &SignedBlindedBeaconBlock) -> Result<(), BlocksError> {
-        self.write(&format!("{root:x}.blinded"), &tandem_beacon::encode(block))
-    }
-
-    /// Reads a blinded block back by its root.
-    ///
-    /// # Errors
-    /// [`BlocksError::Io`], [`BlocksError::Damaged`].
-    pub fn blinded(&self, root: B256) -> Result<SignedBlindedBeaconBlock, BlocksError> {
-        let path = self.dir.join(format!("{root:x}.blinded"));
-        let raw = fs::read(&path).map_err(|source| BlocksError::Io { what: "read", path: path.clone(), source })?;
-        tandem_beacon::decode(&raw, MAX_BLOCK_BYTES).map_err(|e| BlocksError::Damaged { path, why: e.to_string() })
     }
 
     /// Removes the offers of slots below `floor`, with the blinded blocks of those slots.

@@ -8,7 +8,10 @@ use super::oracle::{Asked, Kind};
 use alloy_primitives::{Address, B256, Bytes};
 use serde::Deserialize;
 use serde_json::Value;
-use tandem_crypto::{bls, ecdsa, promise::verify_promise};
+use tandem_crypto::{
+    bls, ecdsa,
+    promise::{check_signing_id, verify_promise},
+};
 use tandem_types::{
     BlsPublicKey, BlsSignature, Body, Completeness, Slot, SlotKey, constraints_api::DelegationMessage, fabric::abi,
     tagged,
@@ -107,10 +110,7 @@ pub fn authority(delegation: &Value, slot: u64, proposer: &BlsPublicKey, chain: 
 
 /// A body's signing id, if it is the registered one.
 fn known(body: &Body, id: B256) -> Result<B256, String> {
-    match body.registered_signing_id() {
-        Some(registered) if registered == id => Ok(id),
-        other => Err(format!("the signing id is {id}, registered is {other:?}")),
-    }
+    check_signing_id(body.kind(), id).map(|()| id).map_err(|e| e.to_string())
 }
 
 /// Checks an answered promise against what was asked, and gives its signing root.
@@ -132,9 +132,6 @@ pub fn promise(answer: &[u8], asked: &Asked, by: &Authority, chain: Chain) -> Re
     };
     let verified =
         verify_promise(&signed, by.committer, chain.chain_id, chain.genesis_fork_version).map_err(|e| e.to_string())?;
-    if signed.signingId != tagged::tag("tandem/inclusion/v1") {
-        return Err(format!("the signing id is {}", signed.signingId));
-    }
     let (slot, tx) = (verified.slot.get(), verified.tx.facts.hash);
     if (slot, tx) != (asked.slot, asked.tx_hash) {
         return Err(format!("asked for {} in slot {}, promised is {tx} in slot {slot}", asked.tx_hash, asked.slot));

@@ -4,7 +4,7 @@
 //!
 //! | call | body | does |
 //! |---|---|---|
-//! | `GET /` | | the chain's identity and clock ([`tandem_types::ChainSpec`]), and that it is simulated |
+//! | `GET /` | | the chain's identity and clock ([`tandem_types::ChainSpec`]), that it is simulated, and these calls with an example each |
 //! | `GET /decisions` | | what the proposers' nodes decided, oldest first |
 //! | `GET /nodes`, `POST /nodes`, `DELETE /nodes/{name}` | a proposer node | lists, attaches, detaches |
 //! | `POST /reorg` | `{"depth": n}` | a block of the first slot that can orphans `n` blocks |
@@ -19,9 +19,11 @@
 //! An order that can not be taken is answered with `{"code", "message", "reason"}`: the status, a sentence
 //! that says what would be accepted, and a stable code.
 
+mod calls;
 mod spike;
 mod wallet;
 
+pub use calls::{Call, ROOT, listed, router};
 pub(crate) use spike::keep_spiking;
 pub use wallet::{SPIKE_ACCOUNTS, address_of, spike_key};
 
@@ -37,12 +39,7 @@ use crate::{
     proposer::{Decision, ProposerConfig},
 };
 use alloy_primitives::{Address, B256};
-use axum::{
-    Json, Router,
-    extract::State,
-    response::Response,
-    routing::{delete, get, post},
-};
+use axum::{Json, extract::State, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tandem_types::{ChainSpec, Slot, SlotClock, Wei};
@@ -72,24 +69,8 @@ pub struct About {
     pub slot: Slot,
     /// Chain seconds in a second of the wall: 12 where a slot of 12 s takes 1 s.
     pub pace: f64,
-}
-
-/// All routes.
-pub fn router() -> Router<Node> {
-    Router::new()
-        .route("/", get(about))
-        .route("/decisions", get(decisions))
-        .route("/nodes", get(nodes).post(attach))
-        .route("/nodes/{name}", delete(detach))
-        .route("/reorg", post(reorg))
-        .route("/miss", post(miss))
-        .route("/late", post(late))
-        .route("/spike", post(spike_call))
-        .route("/stall", post(stall))
-        .route("/resume", post(resume))
-        .route("/gas-limit", post(gas_limit))
-        .route("/override", post(override_builder))
-        .route("/faucet", post(faucet))
+    /// All calls of this API, with a body each that can be sent as it is.
+    pub calls: Vec<Call>,
 }
 
 type Answer = Result<Json<Value>, ApiError>;
@@ -112,6 +93,7 @@ async fn about(State(node): State<Node>) -> Response {
         spec,
         slot: clock.slot_at(now_ms()),
         pace: clock.slot_seconds as f64 * 1000.0 / clock.wall_slot_ms as f64,
+        calls: listed(),
     })
 }
 

@@ -1,5 +1,5 @@
-//! Errors as the beacon API writes them: `{"code", "message"}`; those of the devnet's own API and of
-//! whatever can not be read have a stable `"reason"` as well.
+//! Errors as the beacon API writes them: `{"code", "message"}`; those of the devnet's own API, of
+//! whatever can not be read, and of media types have a stable `"reason"` as well.
 
 use crate::consensus::ConsensusError;
 use axum::{

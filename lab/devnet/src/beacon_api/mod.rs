@@ -75,7 +75,7 @@ pub fn router(node: Node) -> Router {
         .route("/eth/v1/beacon/states/{id}/validator_balances", get(states::balances))
         .route("/eth/v2/debug/beacon/states/{id}", get(states::debug_state))
         .route("/eth/v1/beacon/pool/voluntary_exits", get(pool::exits).post(pool::add_exit))
-        .nest("/tandem/v1/devnet", admin::router());
+        .nest(admin::ROOT, admin::router());
     let publish = Router::new().route("/eth/v2/beacon/blocks", post(blocks::publish));
     let running = Arc::new(Semaphore::new(MAX_REQUESTS));
     let bounds = |most, bodies| Bounds {

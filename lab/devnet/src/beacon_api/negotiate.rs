@@ -45,7 +45,8 @@ pub fn accepted(headers: &HeaderMap) -> Result<Form, ApiError> {
         () if json == 0.0 && ssz == 0.0 => Err(ApiError::new(
             StatusCode::NOT_ACCEPTABLE,
             "only application/json and application/octet-stream are served",
-        )),
+        )
+        .because("not-acceptable")),
         () if ssz > json => Ok(Form::Ssz),
         () => Ok(Form::Json),
     }
@@ -60,7 +61,10 @@ pub fn sent(headers: &HeaderMap) -> Result<Form, ApiError> {
     match kind.split(';').next().unwrap_or_default().trim() {
         "application/json" => Ok(Form::Json),
         OCTETS => Ok(Form::Ssz),
-        other => Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("content type {other:?}"))),
+        other => {
+            let why = format!("content type {other:?}");
+            Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why).because("content-type"))
+        }
     }
 }
 
@@ -104,5 +108,8 @@ mod tests {
         assert_eq!(of("application/octet-stream;q=0.5,application/json"), Some(Form::Json));
         assert_eq!(of("*/*"), Some(Form::Json));
         assert_eq!(of("text/html"), None);
+        let neither = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("text/html"))]);
+        assert_eq!(accepted(&neither).unwrap_err().reason, Some("not-acceptable"));
+        assert_eq!(sent(&HeaderMap::new()).unwrap_err().reason, Some("content-type"));
     }
 }

@@ -208,7 +208,7 @@ pub async fn debug_state(
 ) -> Result<Response, ApiError> {
     if negotiate::accepted(&headers)? != Form::Ssz {
         let why = "states are served as application/octet-stream only";
-        return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, why));
+        return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, why).because("not-acceptable"));
     }
     off_thread(move || Ok(negotiate::ssz(tandem_beacon::encode(&*ids::state(&node, &id)?)))).await
 }

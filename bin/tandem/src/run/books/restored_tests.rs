@@ -63,11 +63,11 @@ impl Sources for Chain {
 
 /// A slot's header, and whether the slot is final with another block.
 fn served(slot: Slot, wei: U256, is_final: bool) -> Served {
-    let settled = is_final.then_some(B256::repeat_byte(9));
     let headers = [(B256::repeat_byte(1), wei)];
     let proposer = BlsPublicKey::default();
     let json = serde_json::json!({
-        "slot": slot, "proposer": proposer, "at": 1_700_000_000u64, "headers": headers, "settled": settled,
+        "slot": slot, "proposer": proposer, "at": 1_700_000_000u64, "headers": headers,
+        "is_final": is_final, "canonical": is_final.then_some(B256::repeat_byte(9)),
     });
     serde_json::from_value(json).unwrap()
 }

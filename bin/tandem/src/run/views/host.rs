@@ -185,11 +185,20 @@ fn of_modules<'a>(lives: impl Iterator<Item = Life<'a>> + Clone) -> (Vec<Reason>
         let counts = m.promises || (m.phase == Phase::Starting && m.is_first);
         if counts { against.push(reason) } else { besides.push(reason) }
     }
-    let mut promising = lives.filter(|m| m.promises).peekable();
+    let mut promising = lives.clone().filter(|m| m.promises).peekable();
     if promising.peek().is_some() && promising.all(|m| m.phase == Phase::Stopped) {
         against.push(Reason::new("no-promising-module", "every module that promises is switched off"));
     }
+    let mut all = lives.clone();
+    if promising_none(lives) && all.any(|m| m.phase == Phase::Running) {
+        let what = "no module may promise inclusion: a module that does must have `inclusion` in its `grant`";
+        besides.push(Reason::new("nothing-promises", what));
+    }
     (against, besides)
+}
+
+fn promising_none<'a>(mut lives: impl Iterator<Item = Life<'a>>) -> bool {
+    lives.all(|m| !m.promises)
 }
 
 fn not_written(fault: &Fault) -> String {
@@ -252,6 +261,8 @@ mod tests {
         assert_eq!(codes(&[off, (Phase::Running, false)]), (none, vec![]));
         assert_eq!(codes(&[off, (Phase::Running, true)]), (vec![], vec![]));
         assert_eq!(codes(&[off, (Phase::Banned, true)]).0, ["module-banned"]);
+        let nothing = vec!["nothing-promises".to_owned()];
+        assert_eq!(codes(&[(Phase::Running, false)]), (vec![], nothing), "its grant does not let it");
         // A host that only builds blocks.
         assert_eq!(codes(&[]), (vec![], vec![]));
         assert_eq!(codes(&[(Phase::Stopped, false)]), (vec![], vec![]));

@@ -92,7 +92,7 @@ const fn place(pool: Pool) -> usize {
 /// Everything that `bind` decides by.
 #[derive(Debug)]
 pub(crate) struct Index {
-    clock: SlotClock,
+    pub(crate) clock: SlotClock,
     pub(crate) limits: RoomLimits,
     pub(crate) floor: Slot,
     pub(crate) watermarked: bool,

@@ -6,7 +6,7 @@ use crate::{error::BlocksError, ports::Relay, served::Registered};
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 use tandem_types::{Body, Signed, SignerRef, Slot, SlotKey, body::Delegation, fabric::G1};
 
@@ -39,17 +39,23 @@ impl Core {
     pub async fn delegate_all(self: &Arc<Self>) {
         // Below a watermark nothing is signed.
         let from = self.now_slot().max(self.door.journal().floor());
+        let mut of_others = Vec::new();
         for key in self.own_duties_from(from) {
             let known = self.registry.lock().get(&key.proposer);
             let registered =
                 known.is_some_and(|r: Registered| crate::gate::registered(Some(r.epoch), self.now_slot().epoch()));
-            if !registered || self.is_past_cutoff(key.slot) || self.duties(&key).delegation.is_some() {
+            let duties = self.duties(&key);
+            if self.derives(&duties) == Some(false) {
+                of_others.push(key.slot);
+            }
+            if !registered || self.is_past_cutoff(key.slot) || duties.delegation.is_some() {
                 continue;
             }
             if let Err(e) = self.delegate(key).await {
                 self.critical(Some(key.slot), "delegation-unsigned", e.to_string());
             }
         }
+        self.tell_of_other_keys(&of_others);
         let core = self.clone();
         // Whoever asked does not wait for relays.
         tokio::spawn(async move {
@@ -58,6 +64,20 @@ impl Core {
                 () = core.cancel.cancelled() => {}
             }
         });
+    }
+
+    /// Tells once that slots are delegated to keys of another host secret.
+    fn tell_of_other_keys(&self, slots: &[Slot]) {
+        let was_told = self.other_keys_told.swap(!slots.is_empty(), Ordering::SeqCst);
+        if let ([first, .., last] | [first @ last], false) = (slots, was_told) {
+            let why = format!(
+                "{} own slots from {first} to {last} are delegated to keys of another host secret: they take no promises, \
+                 and what was promised with those keys can not be signed again. Put the secret back that this journal \
+                 was written with",
+                slots.len()
+            );
+            self.critical(Some(*first), "other-host-secret", why);
+        }
     }
 
     async fn delegate(&self, key: SlotKey) -> Result<Signed, BlocksError> {

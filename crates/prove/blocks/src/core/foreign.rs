@@ -15,6 +15,8 @@ const KEEP: usize = 64;
 /// or after a restart, must not undo an operator's order to resume.
 pub(crate) struct ForeignBlocks {
     stopped: Mutex<Vec<B256>>,
+    /// A slot is judged by its timer and by the feed at once: each block is dealt with by one of them.
+    turn: Mutex<()>,
     /// Local blocks that kept what was due, each told and counted once: a slot is judged often.
     kept: Mutex<Vec<B256>>,
 }
@@ -35,7 +37,7 @@ impl ForeignBlocks {
     pub fn load(dir: &Path) -> Self {
         let raw = std::fs::read(dir.join(FILE)).ok();
         let stopped = raw.and_then(|raw| serde_json::from_slice(&raw).ok()).unwrap_or_default();
-        Self { stopped: Mutex::new(stopped), kept: Mutex::default() }
+        Self { stopped: Mutex::new(stopped), turn: Mutex::default(), kept: Mutex::default() }
     }
 
     fn has(&self, block: B256) -> bool {
@@ -72,6 +74,7 @@ impl Core {
             }
             return;
         }
+        let _turn = self.foreign.turn.lock();
         if self.foreign.has(block.id.hash) {
             return;
         }

@@ -131,6 +131,10 @@ pub(crate) struct Core {
     pub closing: AtomicBool,
     /// Whether the stop is in its file, too.
     pub stop_is_kept: AtomicBool,
+    /// Whether an operator was told that slots are delegated to keys of another host secret.
+    pub other_keys_told: AtomicBool,
+    /// One reason to stop at a time.
+    pub stopping: Mutex<()>,
     /// Whether the disk is nearly full.
     pub disk_low: AtomicBool,
     /// Held while a book is copied and written, so that an older copy never comes after a newer one.
@@ -232,20 +236,27 @@ impl Core {
     /// is stopped already the reason is added: whoever resumes must have been told of it.
     pub fn stop_promising(&self, slot: Slot, block: B256, why: &str) {
         let reason = format!("slot {slot}, block {block}: {why}");
-        let before = self.stopped.read().clone();
-        let whole = before.map_or_else(|| reason.clone(), |before| format!("{before}; {reason}"));
-        if let Err(e) = self.stop(&whole) {
+        if let Err(e) = self.stop(&reason) {
             tracing::error!(error = %e, "the stop could not be written; it holds until a restart");
         }
         self.critical(Some(slot), "promising-stopped", reason);
     }
 
-    /// Stops promising. The file is there before the stop is known: whoever finds a stop without its
+    /// Stops promising, for one more reason where it is stopped already. The file is there before the stop is known: whoever finds a stop without its
     /// file takes it that the operator took the file away.
     pub fn stop(&self, reason: &str) -> std::io::Result<()> {
-        let written = kept::write_stop(&self.dir, reason);
-        self.stop_is_kept.store(written.is_ok(), Ordering::SeqCst);
-        *self.stopped.write() = Some(reason.to_owned());
+        let _turn = self.stopping.lock();
+        let before = self.stopped.read().clone();
+        let whole = match &before {
+            Some(before) if before.contains(reason) => before.clone(),
+            Some(before) => format!("{before}; {reason}"),
+            None => reason.to_owned(),
+        };
+        let written = kept::write_stop(&self.dir, &whole);
+        // The file of an earlier reason is still there.
+        let is_kept = written.is_ok() || (before.is_some() && self.stop_is_kept.load(Ordering::SeqCst));
+        self.stop_is_kept.store(is_kept, Ordering::SeqCst);
+        *self.stopped.write() = Some(whole);
         self.served_cache.forget_open();
         written
     }

@@ -4,6 +4,7 @@
 use super::Core;
 use crate::{
     desk::{Complaint, SubmitVersion},
+    firsts::First,
     ports::{Beacon, Publication, Relay, RelaySubmission},
     store::Source,
 };
@@ -11,9 +12,13 @@ use alloy_primitives::B256;
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use tandem_beacon::SignedBlindedBeaconBlock;
-use tandem_types::{Body, Slot};
+use tandem_types::{Body, Slot, SlotKey};
 use tokio::sync::watch;
 
 /// Milliseconds between two tries at one node.
@@ -170,23 +175,28 @@ impl Core {
 
     /// Goes on with the blocks that were recorded before a stop, while their slot lasts.
     pub async fn resume_publications(self: &Arc<Self>) {
-        for key in self.door.journal().slots() {
+        let mut keys: HashSet<SlotKey> = self.door.journal().slots().into_iter().collect();
+        keys.extend(self.firsts.slots().map(|(proposer, slot)| self.key(proposer, slot)));
+        for key in keys {
             if self.now_ms() >= self.end_ms(key.slot) {
                 continue;
             }
-            let duties = self.duties(&key);
-            let Some(Body::SeenBlock(seen)) = duties.seen_block.as_ref().map(|r| r.body()) else { continue };
-            let (root, hash) = (seen.block_root, seen.block_hash);
-            // What was kept beside a halted journal may have been published: then nothing else is.
+            let recorded = match self.duties(&key).seen_block.as_ref().map(|r| r.body()) {
+                Some(Body::SeenBlock(seen)) => Some(First { root: seen.block_root, block_hash: seen.block_hash }),
+                _ => None,
+            };
             let store = self.firsts.clone();
-            match Self::blocking(move || store.get(&key)).await {
-                Ok(first) if first.is_none_or(|f| f.root == root) => {}
-                Ok(_) => continue,
+            let First { root, block_hash: hash } = match Self::blocking(move || store.get(&key)).await {
+                // What was kept beside a journal that took no record may have been published: then nothing else is.
+                Ok(first) => match first.or(recorded) {
+                    Some(signed) => signed,
+                    None => continue,
+                },
                 Err(e) => {
-                    self.critical(Some(key.slot), "not-resumed", format!("block {root}: {e}"));
+                    self.critical(Some(key.slot), "not-resumed", e.to_string());
                     continue;
                 }
-            }
+            };
             if let Err(why) = self.resume_publication(key.slot, root, hash).await {
                 self.critical(Some(key.slot), "not-resumed", format!("block {root}: {}", why.message));
             }

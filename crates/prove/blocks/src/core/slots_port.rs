@@ -82,25 +82,27 @@ impl Core {
         let ours = duty.filter(|d| self.is_ours(&d.pubkey));
         let key = ours.map(|d| self.key(d.pubkey, slot));
         let duties = key.map(|k| self.duties(&k));
+        let derives = duties.as_ref().and_then(|d| self.derives(d));
         SlotState {
             slot,
             cutoff_ms: self.chain.clock.cutoff_ms(slot),
             within_reach: slot.get().saturating_sub(self.now_slot().get()) <= self.config.slots_ahead,
             ours: ours.is_some(),
             registered: ours.and_then(|d| self.registry.lock().get(&d.pubkey)).map(|r| r.epoch),
-            delegated: duties.as_ref().is_some_and(|d| self.is_delegated(d)),
+            delegated: derives == Some(true),
+            of_other_keys: derives == Some(false),
             sealed: duties.as_ref().is_some_and(|d| d.is_sealed()),
             blind: !self.listening.lock().hears(slot, self.now_slot())
                 && self.attributes.lock().of_slot(slot).is_empty(),
         }
     }
 
-    /// Whether the delegation is recorded and names keys that can be derived here: else what is promised
+    /// Whether the recorded delegation, if there is one, names keys that can be derived here: else what is promised
     /// could not be signed.
-    fn is_delegated(&self, duties: &SlotDuties) -> bool {
+    pub(super) fn derives(&self, duties: &SlotDuties) -> Option<bool> {
         match duties.delegation.as_ref().map(Recorded::body) {
-            Some(Body::Delegation(d)) => self.door.signer().derives(d).unwrap_or(false),
-            _ => false,
+            Some(Body::Delegation(d)) => Some(self.door.signer().derives(d).unwrap_or(false)),
+            _ => None,
         }
     }
 

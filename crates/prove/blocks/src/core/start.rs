@@ -35,7 +35,7 @@ use tandem_crypto::{BidSigner, bls};
 use tandem_module::Clock;
 use tandem_signer::Door;
 use tandem_state::{Forks, Rpc};
-use tandem_types::{BlockId, BlsPublicKey, ChainSpec, Slot};
+use tandem_types::{BlockId, BlsPublicKey, ChainSpec, Slot, SlotKey};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -141,7 +141,11 @@ impl Blocks {
         let (head, journal) = (core.view.read().head(), core.door.journal());
         let has_block =
             |slot| head.as_ref().is_some_and(|h| matches!(core.view.read().on_branch(h.id.hash, slot), Ok(Some(_))));
-        let is_signed = |slot| journal.slots().iter().any(|k| k.slot == slot && core.duties(k).seen_block.is_some());
+        let beside: Vec<_> = core.firsts.slots().map(|(_, slot)| slot).collect();
+        let is_signed = |slot| {
+            let recorded = |k: &SlotKey| k.slot == slot && core.duties(k).seen_block.is_some();
+            beside.contains(&slot) || journal.slots().iter().any(recorded)
+        };
         let running = core.now_slot();
         let asked = [running, running.saturating_add(1)].into_iter();
         let asked = asked.filter(|slot| core.offers.was_served(*slot) || is_signed(*slot)).map(|slot| (slot, 0));
@@ -317,6 +321,8 @@ impl Core {
             opening: Mutex::new(opening),
             closing: AtomicBool::new(false),
             stop_is_kept,
+            stopping: Mutex::default(),
+            other_keys_told: AtomicBool::default(),
             stopped: RwLock::new(stopped),
             fates: Default::default(),
             foreign,

@@ -117,29 +117,32 @@ impl Core {
         let _turn = self.firsts.turn.lock().await;
         let known = self.first_known(key).await.map_err(failed)?;
         if known.is_some_and(|r| r != root) {
-            return Err(self.equivocation(key, root));
+            return Err(self.equivocation(key, root).await);
         }
         let seen = Body::SeenBlock(SeenBlock { key, block_root: root, block_hash: first.block_hash });
         match tokio::time::timeout(wait, self.record(key, SignerRef::Nobody, seen)).await {
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(BlocksError::Conflict { .. })) => return Err(self.equivocation(key, root)),
+            Ok(Err(BlocksError::Conflict { .. })) => return Err(self.equivocation(key, root).await),
             Ok(Err(_)) if self.door.journal().is_halted() => {}
             Ok(Err(BlocksError::Expired { .. })) => {}
             Ok(Err(e)) => return Err(failed(e)),
             // It is decided, and in line for a disk that stands still.
-            Err(_) if known.is_none() => return self.hold_first(key, first, late()),
+            Err(_) if known.is_none() => return self.hold_first(key, first, late()).await,
             Err(_) => return Ok(()),
         }
         if known.is_none() {
+            self.alone(offer, root).await?;
             let store = self.firsts.clone();
             let kept = tokio::time::timeout(wait, Self::blocking(move || store.keep(&key, first))).await;
             let kept = match kept.map_err(|_| late()).flatten() {
                 Ok(kept) => kept,
-                Err(e @ (BlocksError::Io { .. } | BlocksError::State(_))) => return self.hold_first(key, first, e),
+                Err(e @ (BlocksError::Io { .. } | BlocksError::State(_))) => {
+                    return self.hold_first(key, first, e).await;
+                }
                 Err(e) => return Err(failed(e)),
             };
             if kept.root != root {
-                return Err(self.equivocation(key, root));
+                return Err(self.equivocation(key, root).await);
             }
             let halted = self.door.journal().is_halted();
             let code = if halted { "kept-while-halted" } else { "kept-below-watermark" };
@@ -148,11 +151,24 @@ impl Core {
         Ok(())
     }
 
+    /// Refuses a block where another one of its slot was written here before: what the journal does not know now, a
+    /// life may have published whose journal is lost.
+    async fn alone(&self, offer: &Offer, root: B256) -> Result<(), Complaint> {
+        let (store, slot, index) = (self.offers.clone(), offer.meta.slot, offer.meta.proposer_index);
+        let wait = self.scaled(self.config.disk_ms);
+        let other = tokio::time::timeout(wait, Self::blocking(move || store.other_blinded(root, slot, index))).await;
+        match other {
+            Ok(Ok(Some(_))) => Err(self.equivocation(self.key(offer.meta.proposer, slot), root).await),
+            // What a disk that stands still or fails does not show is the slashing protection's to refuse.
+            _ => Ok(()),
+        }
+    }
+
     /// Holds a slot's first root in memory, as on a disk that takes nothing or stands still. The block is signed, and
     /// its slot would be missed; a second one is refused as long as this process runs.
-    fn hold_first(&self, key: SlotKey, first: First, why: BlocksError) -> Result<(), Complaint> {
+    async fn hold_first(&self, key: SlotKey, first: First, why: BlocksError) -> Result<(), Complaint> {
         if self.firsts.hold(&key, first).root != first.root {
-            return Err(self.equivocation(key, first.root));
+            return Err(self.equivocation(key, first.root).await);
         }
         let why = format!("block {} is published, and a restart now may not know of it: {why}", first.root);
         self.critical(Some(key.slot), "first-not-kept", why);
@@ -173,7 +189,14 @@ impl Core {
         })
     }
 
-    fn equivocation(&self, key: SlotKey, root: B256) -> Complaint {
+    async fn equivocation(&self, key: SlotKey, root: B256) -> Complaint {
+        // Its copy must not pass for one that was published.
+        let (store, wait) = (self.offers.clone(), self.scaled(self.config.disk_ms));
+        let forget = Self::blocking(move || {
+            store.forget_blinded(root);
+            Ok(())
+        });
+        let _ = tokio::time::timeout(wait, forget).await;
         self.critical(Some(key.slot), "equivocation", format!("a second signed block, {root}, was refused"));
         Complaint::bad("another block of this proposer is recorded for this slot: equivocation")
     }
@@ -192,7 +215,7 @@ impl Core {
                     let why = format!("the journal has another block than {}, which alone was published", first.root);
                     self.critical(Some(slot), "first-differs", why);
                 }
-                // A slot below the journal's floor is long final.
+                // A slot below the journal's floor is long final, or below a watermark: then it stays beside it.
                 Err(e) => tracing::debug!(slot = slot.get(), error = %e, "not recorded"),
             }
         }

@@ -10,14 +10,25 @@ const MOST_OF_A_STORY: usize = 40;
 /// A sender and a nonce.
 type Scope = (u32, u64);
 
+/// The last refusal for another.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refused {
+    /// When its request began. A host that was killed after that, and answered, answered before it was killed, however
+    /// late the answer was read.
+    begun_ms: u64,
+    /// When it was read.
+    read_ms: u64,
+}
+
 /// What came for contested nonces.
 #[derive(Debug, Default)]
 pub(super) struct Contested {
-    /// Nonces for which something was refused since something else is promised, and when that was said last:
-    /// what, must be known in the end.
-    taken: BTreeMap<Scope, u64>,
+    /// Nonces for which something was refused since something else is promised: what, must be known in the end.
+    taken: BTreeMap<Scope, Refused>,
     /// Requests that are under way, by when they began.
     begun: HashMap<Bytes, u64>,
+    /// When those began that were answered.
+    answered: HashMap<Bytes, u64>,
     /// From when to when a request of the nonce went without an answer.
     silent: HashMap<Scope, Vec<(u64, u64)>>,
     /// What came for each, in order: a contradiction about it is told with its story.
@@ -32,6 +43,9 @@ impl Contested {
         }
         let scope = (asked.sender, asked.nonce);
         let begun = self.begun.remove(&asked.request);
+        if matches!(answer, Answer::Refused(_)) {
+            self.answered.insert(asked.request.clone(), begun.unwrap_or(at_ms));
+        }
         let what = match answer {
             Answer::Promise(_) => "promised",
             Answer::WasPromised => "expired, and was promised",
@@ -49,8 +63,9 @@ impl Contested {
 
     /// A request was refused since something else of its nonce is promised.
     pub fn take(&mut self, asked: &Asked, at_ms: u64) {
-        let at = self.taken.entry((asked.sender, asked.nonce)).or_default();
-        *at = at_ms.max(*at);
+        let begun_ms = self.answered.get(&asked.request).copied().unwrap_or(at_ms);
+        let last = self.taken.entry((asked.sender, asked.nonce)).or_default();
+        *last = Refused { begun_ms: begun_ms.max(last.begun_ms), read_ms: at_ms.max(last.read_ms) };
     }
 
     /// A request is sent.
@@ -64,12 +79,13 @@ impl Contested {
     ///
     /// A host may refuse for one that it has decided and not written yet. If a kill takes that one, nobody holds
     /// the nonce: so a refusal is excused that was said while another request was under way, whose answer a kill
-    /// took. It must have been said before that kill: after it only what is written counts.
+    /// took. It must have been said before that kill: after it only what is written counts. When that was nobody
+    /// sees; but a connection does not outlive its host, so what was asked before a kill was answered before it.
     pub fn unwon(&self, kills: &[Kill], promised: impl Fn(&Scope) -> bool) -> Vec<String> {
-        let took = |(from, to): &(u64, u64), said: u64| {
-            *from <= said && kills.iter().any(|k| k.is_between(*from, *to) && said <= k.gone_ms)
+        let took = |(from, to): &(u64, u64), said: Refused| {
+            *from <= said.read_ms && kills.iter().any(|k| k.is_between(*from, *to) && said.begun_ms <= k.gone_ms)
         };
-        let lost = |scope: &Scope, said: u64| {
+        let lost = |scope: &Scope, said: Refused| {
             self.silent.get(scope).is_some_and(|all| all.iter().any(|window| took(window, said)))
         };
         let open = self.taken.iter().filter(|(scope, said)| !promised(scope) && !lost(scope, **said));

@@ -92,6 +92,21 @@ fn a_kill_that_is_told_after_the_broken_answer_was_noted_took_it_all_the_same() 
 }
 
 #[test]
+fn a_refusal_that_was_asked_for_before_the_kill_was_said_before_it_however_late_it_is_read() {
+    for (begun, found_in_the_end) in [(90, vec![]), (99, vec![Kind::Denied])] {
+        let (mut o, one, other) = (Oracle::default(), contested(1, 0, 9, 1), contested(1, 0, 9, 2));
+        o.asking_at(&one, 80);
+        o.asking_at(&other, begun);
+        o.killed(Kill { from_ms: 93, gone_ms: 95 });
+        o.take_at(one.clone(), Answer::Nothing, 100);
+        o.take_at(other, refused("conflict"), 300);
+        o.take_at(one, refused("closed"), 1_000);
+        o.close();
+        assert_eq!(found(&o), found_in_the_end, "begun at {begun}");
+    }
+}
+
+#[test]
 fn another_nonces_silence_is_no_reason() {
     let mut o = Oracle::default();
     o.killed(Kill { from_ms: 95, gone_ms: 95 });

@@ -1,8 +1,8 @@
 //! A journal that was put back from a copy and opened at a watermark: it records nothing for the slots below, and
 //! what it knows to be promised there is kept all the same.
 
-use super::world::*;
-use crate::{HeaderAnswer, SubmitAnswer, desk::ProposerDesk};
+use super::{fakes::Takes, world::*};
+use crate::{HeaderAnswer, SubmitAnswer, SubmitVersion, desk::ProposerDesk};
 use tandem_journal::FirstUse;
 use tandem_module::Slots;
 use tandem_types::{BlockId, Fate};
@@ -67,5 +67,47 @@ async fn a_slot_below_a_watermark_in_which_nothing_is_promised_is_sealed_as_empt
     let answer = host.ask(world.head()).await;
     assert!(matches!(answer, HeaderAnswer::NoBid(crate::NoBid::NothingBetter)), "{answer:?}");
     assert_eq!(codes(&host), [""; 0], "nothing to tell an operator of");
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_a_watermark_too_a_kill_between_blinded_block_and_publication_publishes_after_the_restart_unasked() {
+    let mut world = World::new();
+    let (host, _) = restored(&mut world).await;
+    host.served_block(&world).await;
+    let block = world.blinded(&host.bid(world.head()).await, 0);
+    *world.beacon.takes.lock() = Takes::Silent;
+    let (sent, blocks) = (block.clone(), host.blocks.clone());
+    let call = tokio::spawn(async move { blocks.submit(sent, SubmitVersion::V2).await });
+    eventually("the root is kept", || codes(&host).contains(&"kept-below-watermark")).await;
+    assert!(host.blocks.to_be_kept().iter().any(|(slot, _)| *slot == SLOT), "a stop in order waits for it");
+    call.abort();
+    let _ = call.await;
+    host.kill().await;
+    assert!(world.beacon.published.lock().is_empty());
+    *world.beacon.takes.lock() = Takes::Accepts;
+    let host = world.start().await;
+    eventually("the publication is resumed", || world.beacon.published.lock().len() == 1).await;
+    assert_eq!(world.beacon.published.lock()[0].signed_block.blind(), block);
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_a_lost_journals_life_wrote_here_is_the_only_one_below_the_mark() {
+    let mut world = World::new();
+    let host = world.start_registered().await;
+    host.promise(&world, &transfer(1, 0, 2)).await.unwrap();
+    host.served_block(&world).await;
+    let bid = host.bid(world.head()).await;
+    let (first, second) = (world.blinded(&bid, 0), world.blinded(&bid, 1));
+    assert_eq!(host.submit(&first).await, SubmitAnswer::Published);
+    host.kill().await;
+    // The journal is lost, and with it which block was published.
+    std::fs::remove_dir_all(world.dir.path().join("journal")).unwrap();
+    world.first_use = FirstUse::Watermark(SLOT.saturating_add(1));
+    let host = world.start().await;
+    let answer = host.submit(&second).await;
+    assert!(matches!(&answer, SubmitAnswer::Refused(c) if c.message.contains("equivocation")), "{answer:?}");
+    assert_eq!(host.submit(&first).await, SubmitAnswer::Published, "that one itself is fine");
     host.kill().await;
 }
