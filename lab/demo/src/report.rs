@@ -1,6 +1,6 @@
 //! The closing table, for people and for machines.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use std::path::Path;
 
@@ -34,6 +34,15 @@ impl Report {
     /// Whether every row came out right, and there is at least one.
     pub fn is_ok(&self) -> bool {
         !self.checks.is_empty() && self.checks.iter().all(|c| c.ok)
+    }
+
+    /// How a run with this table ends.
+    ///
+    /// # Errors
+    /// If a row did not come out right, or there is none.
+    pub fn verdict(&self) -> Result<()> {
+        ensure!(self.is_ok(), "a row of the table is not as it has to be");
+        Ok(())
     }
 
     /// The rows.
@@ -82,6 +91,21 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
         let row = serde_json::json!({ "name": "kept", "ok": true, "value": 12.5, "unit": "ms", "detail": "seen" });
         assert_eq!(value, serde_json::json!({ "checks": [row] }));
+    }
+
+    #[test]
+    fn one_bad_row_among_good_ones_or_no_row_at_all_makes_the_end_of_a_run_an_error() {
+        let rows = |bad: Option<usize>| {
+            let mut r = Report::default();
+            (0..3).for_each(|i| r.add(&format!("row {i}"), bad != Some(i), 1.0, "", "seen"));
+            r
+        };
+        assert!(rows(None).verdict().is_ok(), "the control");
+        for bad in 0..3 {
+            let said = rows(Some(bad)).verdict().unwrap_err().to_string();
+            assert_eq!(said, "a row of the table is not as it has to be", "row {bad}");
+        }
+        assert!(Report::default().verdict().is_err());
     }
 
     #[test]

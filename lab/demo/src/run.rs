@@ -13,7 +13,7 @@ use crate::{
     rig::{Rig, RigConfig},
     stop::Stop,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use load::Load;
 use outcome::{Killed, Outcome};
 use relays::Relays;
@@ -73,7 +73,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<()> {
         }
     }
     demo.stop().await?;
-    if report.is_ok() { Ok(()) } else { bail!("a row of the table is not as it has to be") }
+    report.verdict()
 }
 
 async fn to_the_table(options: &Options, report: &mut Report) -> Result<Demo> {

@@ -4,8 +4,9 @@
 mod el;
 
 use alloy_consensus::TxEip1559;
+use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, U256};
-use el::{GWEI, address, attributes, blob, raw, set_code, template, transfer};
+use el::{GWEI, access_list, address, attributes, blob, legacy, raw, set_code, template, transfer};
 use proptest::prelude::*;
 use tandem_devnet::execution::{Block, Execution, Fill, GenesisConfig, Limits, PoolConfig, decode_network};
 
@@ -223,6 +224,20 @@ fn old_states_are_forgotten_and_recent_ones_kept() {
     assert_eq!([has(0), has(2), has(4), has(6), has(8)], [Some(true), None, Some(false), Some(true), Some(true)]);
 }
 
+/// Whether the pool takes these bytes. Where they are read as a transaction without a sidecar, it is written with
+/// the very same bytes, also by the pool that took it.
+fn taken_as_written(e: &Execution, bytes: &[u8]) -> Result<bool, TestCaseError> {
+    if let Ok(read) = decode_network(bytes)
+        && read.sidecar.is_none()
+    {
+        prop_assert_eq!(read.tx.encoded_2718(), bytes);
+    }
+    let Ok(hash) = e.add_transaction(bytes) else { return Ok(false) };
+    let waiting = e.pool().get(&hash);
+    prop_assert_eq!(waiting.map(|tx| tx.network().to_vec()), Some(bytes.to_vec()));
+    Ok(true)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -230,9 +245,30 @@ proptest! {
     #[test]
     fn any_bytes_are_a_transaction_or_refused(junk in prop::collection::vec(any::<u8>(), 0..300), kind in 0u8..6) {
         let e = execution(PoolConfig::default());
-        let _ = e.add_transaction(&junk);
-        let _ = e.add_transaction(&[vec![kind], junk.clone()].concat());
+        for bytes in [junk.clone(), [vec![kind], junk.clone()].concat()] {
+            taken_as_written(&e, &bytes)?;
+        }
         let _ = e.import_rlp(&junk);
+    }
+
+    /// Of bytes from anywhere hardly any are a transaction: here many are, and pay for themselves or do not.
+    #[test]
+    fn a_transaction_with_a_changed_byte_is_read_as_it_is_written_or_refused(
+        kind in 0usize..4, at in any::<prop::sample::Index>(), flip in 0u8..
+    ) {
+        let to = Address::repeat_byte(1);
+        let good = match kind {
+            0 => legacy(0, 0, to),
+            1 => access_list(0, 0, to, vec![B256::repeat_byte(2)]),
+            2 => transfer(0, 0, to, 5),
+            _ => set_code(0, 0, 1, 0, to),
+        };
+        let mut bytes = good.to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        let e = execution(PoolConfig::default());
+        let taken = taken_as_written(&e, &bytes)?;
+        prop_assert!(taken || flip != 0, "nothing was changed, and it is refused");
     }
 
     #[test]

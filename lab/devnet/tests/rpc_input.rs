@@ -280,8 +280,16 @@ async fn what_is_no_json_by_post_has_a_status_of_its_own() {
     let good = call("eth_chainId", "[]");
     assert_eq!(exchange(&net, "GET / HTTP/1.1", b"").await.0, 405);
     assert_eq!(exchange(&net, "PUT / HTTP/1.1\r\ncontent-type: application/json", &good).await.0, 405);
-    assert_eq!(exchange(&net, "POST / HTTP/1.1\r\ncontent-type: text/plain", &good).await.0, 415);
-    assert_eq!(exchange(&net, "POST / HTTP/1.1", &good).await.0, 415);
+    for head in ["POST / HTTP/1.1\r\ncontent-type: text/plain", "POST / HTTP/1.1"] {
+        let (status, answer) = exchange(&net, head, &good).await;
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let (Some(start), Some(end)) = (text.find('{'), text.rfind('}')) else { panic!("{head}: {text}") };
+        let answer: Value = serde_json::from_str(&text[start..=end]).unwrap_or_else(|e| panic!("{head}: {e}: {text}"));
+        let error = &answer["error"];
+        assert_eq!((status, &answer["jsonrpc"], &answer["id"]), (415, &json!("2.0"), &Value::Null), "{head}: {answer}");
+        assert_eq!((&error["code"], &error["data"]["reason"]), (&json!(-32012), &json!("content-type")), "{answer}");
+        assert!(error["message"].as_str().is_some_and(|m| m.contains("application/json")), "{answer}");
+    }
     let (status, _) = exchange(&net, POST, &vec![b' '; 25 << 20]).await;
     assert_eq!(status, 413);
     still_there(&net).await;

@@ -217,9 +217,19 @@ async fn check_relay(i: usize, name: &str, url: &str) -> Found {
 
 /// The flags that make a beacon node and its validator client ask this host for blocks.
 fn print_flags(config: &Config) {
-    let url = format!("http://{}", config.builder.listen);
     println!("\nbeacon nodes and validator clients use this host as their builder with:");
-    for (client, flags) in [
+    for (client, flags) in flags(config.builder.listen) {
+        println!("  {client:<11} {flags}");
+    }
+    println!(
+        "  the execution client's gas limit must be the one that the validators register (60,000,000 by default)\n"
+    );
+}
+
+/// Each client that is known, with its flags.
+fn flags(listen: SocketAddr) -> [(&'static str, String); 6] {
+    let url = format!("http://{listen}");
+    [
         ("Prysm", format!("beacon: --http-mev-relay={url}   validator: --enable-builder")),
         ("Lighthouse", format!("beacon: --builder {url}   validator: --builder-proposals")),
         ("Teku", format!("--builder-endpoint={url} --validators-builder-registration-default-enabled=true")),
@@ -229,18 +239,31 @@ fn print_flags(config: &Config) {
             format!("beacon: --payload-builder=true --payload-builder-url={url}   validator: --payload-builder=true"),
         ),
         ("Grandine", format!("--builder-url {url}")),
-    ] {
-        println!("  {client:<11} {flags}");
-    }
-    println!(
-        "  the execution client's gas limit must be the one that the validators register (60,000,000 by default)\n"
-    );
+    ]
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_known_client_gets_the_flags_that_it_has_with_the_address_of_the_builder_api() {
+        let told = flags("127.0.0.1:18550".parse().unwrap());
+        let told: Vec<String> = told.iter().map(|(client, flags)| format!("{client}: {flags}")).collect();
+        let known = [
+            "Prysm: beacon: --http-mev-relay=http://127.0.0.1:18550   validator: --enable-builder",
+            "Lighthouse: beacon: --builder http://127.0.0.1:18550   validator: --builder-proposals",
+            "Teku: --builder-endpoint=http://127.0.0.1:18550 --validators-builder-registration-default-enabled=true",
+            "Lodestar: beacon: --builder --builder.url=http://127.0.0.1:18550   validator: --builder",
+            "Nimbus: beacon: --payload-builder=true --payload-builder-url=http://127.0.0.1:18550   \
+             validator: --payload-builder=true",
+            "Grandine: --builder-url http://127.0.0.1:18550",
+        ];
+        assert_eq!(told, known);
+        let v6 = flags("[::1]:18550".parse().unwrap());
+        assert!(v6.iter().all(|(_, flags)| flags.contains("http://[::1]:18550")), "{v6:?}");
+    }
 
     #[test]
     fn a_port_in_use_and_a_folder_that_is_none_are_faults_with_a_remedy() {

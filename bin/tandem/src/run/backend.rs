@@ -230,6 +230,13 @@ struct Orders {
 
 impl Orders {
     async fn carry_out(&self, order: Order) -> Result<(), Refusal> {
+        let done = self.carry_out_one(order).await;
+        // Whoever looks next sees what it did.
+        self.shared.look_anew();
+        done
+    }
+
+    async fn carry_out_one(&self, order: Order) -> Result<(), Refusal> {
         match order {
             Order::EnableModule(id) => self.switch(id, true).await,
             Order::DisableModule(id) => self.switch(id, false).await,

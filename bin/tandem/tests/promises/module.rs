@@ -369,7 +369,7 @@ async fn a_neighbour_that_gives_its_thread_back_and_never_answers_is_shown_struc
         until("it to be banned", async || listed(&world, "neighbour").await.filter(|m| m["state"] == "banned")).await;
     assert!(strikes(&m) >= 3 && m["late"].as_u64().unwrap() >= 24, "{m}");
     assert!(m["last_fault"].as_str().unwrap().contains("in a row"), "{m}");
-    assert!(metric(&world, "tandem_module_late{module=\"neighbour\"}").await >= 24);
+    assert!(metric(&world, "tandem_module_late_total{module=\"neighbour\"}").await >= 24);
     assert_eq!(tell(&world, ALONE, json!([])).await.unwrap_err(), "module-down");
     // Its neighbour promises on, and is not taken for it.
     tries("a block of the host's own", async |n| {

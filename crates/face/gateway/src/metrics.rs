@@ -11,7 +11,7 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 use tandem_types::ModuleId;
 
 /// One label.
@@ -103,19 +103,19 @@ metrics! {
         /// Whether a module runs: 1 or 0.
         module_up: Family<ByModule, Gauge> = Family::default(), "tandem_module_up";
         /// Requests that a module answered.
-        module_answered: Family<ByModule, Gauge> = Family::default(), "tandem_module_answered";
+        module_answered: Family<ByModule, Counter> = Family::default(), "tandem_module_answered";
         /// Requests that a module refused.
-        module_refused: Family<ByModule, Gauge> = Family::default(), "tandem_module_refused";
+        module_refused: Family<ByModule, Counter> = Family::default(), "tandem_module_refused";
         /// Requests that a module has under way.
         module_in_flight: Family<ByModule, Gauge> = Family::default(), "tandem_module_in_flight";
         /// Events that wait for a module.
         module_backlog: Family<ByModule, Gauge> = Family::default(), "tandem_module_backlog";
         /// Panics and hangs of a module.
-        module_faults: Family<ByModule, Gauge> = Family::default(), "tandem_module_faults";
+        module_faults: Family<ByModule, Counter> = Family::default(), "tandem_module_faults";
         /// Requests that a module did not answer in time.
-        module_late: Family<ByModule, Gauge> = Family::default(), "tandem_module_late";
+        module_late: Family<ByModule, Counter> = Family::default(), "tandem_module_late";
         /// Restarts of a module.
-        module_restarts: Family<ByModule, Gauge> = Family::default(), "tandem_module_restarts";
+        module_restarts: Family<ByModule, Counter> = Family::default(), "tandem_module_restarts";
     }
 }
 
@@ -151,7 +151,7 @@ impl Metrics {
         }
     }
 
-    /// Sets what is a state and not a count.
+    /// Sets what is a state, and brings up to date what others count.
     pub(crate) fn refresh(&self, status: &Status, modules: &[ModuleView]) {
         self.head.set(status.head.map_or(0, |h| signed(h.block.number)));
         self.ready.set(i64::from(status.ready.ok));
@@ -159,19 +159,62 @@ impl Metrics {
         self.promising.set(i64::from(status.promising.ok));
         self.validators.set(signed(status.validators));
         self.broken.set(signed(status.totals.broken));
+        self.refresh_modules(modules);
+    }
+
+    fn refresh_modules(&self, modules: &[ModuleView]) {
         for m in modules {
             let label: ByModule = m.id.as_str().into();
             let set = |family: &Family<ByModule, Gauge>, n| {
                 family.get_or_create(&label).set(signed(n));
             };
             set(&self.module_up, u64::from(m.state == ModuleState::Running));
-            set(&self.module_answered, m.answered);
-            set(&self.module_refused, m.refused);
             set(&self.module_in_flight, m.in_flight);
             set(&self.module_backlog, m.backlog);
-            set(&self.module_faults, m.panics.saturating_add(m.hangs));
-            set(&self.module_late, m.late);
-            set(&self.module_restarts, m.restarts);
+            // Two that read the metrics at once may come here in either order: a counter never falls.
+            let count = |family: &Family<ByModule, Counter>, n| {
+                family.get_or_create(&label).inner().fetch_max(n, Ordering::Relaxed);
+            };
+            count(&self.module_answered, m.answered);
+            count(&self.module_refused, m.refused);
+            count(&self.module_faults, m.panics.saturating_add(m.hangs));
+            count(&self.module_late, m.late);
+            count(&self.module_restarts, m.restarts);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Metrics, Registry};
+    use crate::view::ModuleView;
+    use serde_json::json;
+
+    #[test]
+    fn what_only_rises_of_a_module_is_a_counter_and_never_falls() {
+        let module = |n: u64| -> ModuleView {
+            serde_json::from_value(json!({
+                "id": "preconf", "name": "preconf", "version": "0.0.0", "kind": "native", "state": "running",
+                "methods": [], "answered": n, "refused": n, "in_flight": n, "events": n, "backlog": n, "panics": n,
+                "hangs": 1, "late": n, "restarts": n, "p50_us": null, "p99_us": null, "last_fault": null,
+            }))
+            .unwrap()
+        };
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        for n in [3, 5, 4] {
+            metrics.refresh_modules(&[module(n)]);
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for (name, n) in [("answered", 5), ("refused", 5), ("faults", 6), ("late", 5), ("restarts", 5)] {
+            let kind = format!("# TYPE tandem_module_{name} counter\n");
+            let value = format!("tandem_module_{name}_total{{module=\"preconf\"}} {n}\n");
+            assert!(text.contains(&kind) && text.contains(&value), "{name} is not so in\n{text}");
+        }
+        // What is a state may fall.
+        for want in ["# TYPE tandem_module_backlog gauge\n", "tandem_module_backlog{module=\"preconf\"} 4\n"] {
+            assert!(text.contains(want), "{want} is not in\n{text}");
         }
     }
 }

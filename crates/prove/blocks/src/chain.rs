@@ -174,6 +174,15 @@ impl ChainView {
         }
     }
 
+    /// The newest block below a slot on the branch that ends in `tip`, as far as that is known.
+    pub fn below(&self, tip: B256, slot: Slot) -> Option<BlockId> {
+        let mut at = self.blocks.get(&tip)?;
+        while at.slot >= slot {
+            at = self.blocks.get(&at.parent)?;
+        }
+        Some(at.id)
+    }
+
     /// The slot up to which nothing changes any more: that of the newest final block.
     pub fn final_slot(&self) -> Option<Slot> {
         let id = self.finalized?;

@@ -3,6 +3,7 @@
 mod end;
 mod feeding;
 mod outbox;
+mod pause;
 mod request;
 mod sources;
 
@@ -225,8 +226,7 @@ impl Unit {
     /// How long it rests after the nth failure.
     fn pause(&self, nth: u32) -> Duration {
         let config = &self.house.config;
-        let doubled = config.backoff_ms.saturating_mul(1 << nth.saturating_sub(1).min(20));
-        Duration::from_millis(doubled.min(config.backoff_max_ms))
+        Duration::from_millis(pause::ms(nth, config.backoff_ms, config.backoff_max_ms))
     }
 
     /// A phase of its life. While its store fails that is what is shown: it may run, and come to no end of it.

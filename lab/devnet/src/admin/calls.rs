@@ -75,14 +75,15 @@ fn table() -> Vec<Routed> {
             Post,
             "/miss",
             Some(json!({ "count": 1 })),
-            "so many slots have no block, from `slot` on, or from the next one where none is named",
+            "so many slots have no block, from `slot` on, \"123\" or 123, or from the next one where none is named",
             miss,
         ),
         call(
             Post,
             "/late",
             Some(json!({ "permille": 500 })),
-            "the proposer of `slot`, or of the next one, starts so late; `seconds` says it in chain seconds",
+            "the proposer of `slot`, \"123\" or 123, or of the next one, starts so late; \
+             `seconds` says it in chain seconds",
             late,
         ),
         call(

@@ -40,7 +40,7 @@ use crate::{
 };
 use alloy_primitives::{Address, B256};
 use axum::{Json, extract::State, response::Response};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use tandem_types::{ChainSpec, Slot, SlotClock, Wei};
 
@@ -148,8 +148,24 @@ async fn reorg(State(node): State<Node>, Sent(r): Sent<Reorg>) -> Answer {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Miss {
+    #[serde(default, deserialize_with = "quoted_or_plain")]
     slot: Option<Slot>,
     count: Option<u64>,
+}
+
+/// A slot in quotes, as the beacon API and the answers here write it, or as a plain number, like the other fields.
+fn quoted_or_plain<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Slot>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a slot is a decimal integer, in quotes or plain")]
+    enum Either {
+        Plain(u64),
+        Quoted(Slot),
+    }
+    let read = Option::<Either>::deserialize(d)?;
+    Ok(read.map(|either| match either {
+        Either::Plain(number) => Slot::new(number),
+        Either::Quoted(slot) => slot,
+    }))
 }
 
 /// The slot that was named, if it is still to come and not too far ahead; else the next one.
@@ -180,6 +196,7 @@ async fn miss(State(node): State<Node>, Sent(m): Sent<Miss>) -> Answer {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Late {
+    #[serde(default, deserialize_with = "quoted_or_plain")]
     slot: Option<Slot>,
     permille: Option<u64>,
     seconds: Option<f64>,
@@ -276,4 +293,33 @@ async fn faucet(State(node): State<Node>, Sent(f): Sent<Faucet>) -> Answer {
     let refused = |e: String| ApiError::bad(e).because("transfer-refused");
     let hash: B256 = off_thread(move || wallet::transfer(&node, f.to, f.wei.get()).map_err(refused)).await?;
     Ok(done(json!({ "transaction": hash })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Late, Miss};
+    use serde_json::{Value, json};
+    use tandem_types::Slot;
+
+    #[test]
+    fn a_slot_is_read_in_quotes_or_plain_and_nothing_else_is_one() {
+        let miss = |slot: Value| serde_json::from_value::<Miss>(json!({ "slot": slot })).map(|m| m.slot);
+        let late = |slot: Value| serde_json::from_value::<Late>(json!({ "slot": slot, "permille": 1 })).map(|l| l.slot);
+        let most = Slot::new(u64::MAX);
+        for (sent, read) in [
+            (json!("7"), Some(Slot::new(7))),
+            (json!(7), Some(Slot::new(7))),
+            (json!(u64::MAX), Some(most)),
+            (json!(u64::MAX.to_string()), Some(most)),
+            (Value::Null, None),
+        ] {
+            assert_eq!((miss(sent.clone()).ok(), late(sent.clone()).ok()), (Some(read), Some(read)), "{sent}");
+        }
+        for bad in [json!(-1), json!("-1"), json!(1.5), json!("0x7"), json!(""), json!(true), json!([7])] {
+            for said in [miss(bad.clone()), late(bad.clone())] {
+                assert!(said.is_err_and(|e| e.to_string().contains("in quotes or plain")), "{bad}");
+            }
+        }
+        assert!(serde_json::from_value::<Miss>(json!({})).is_ok_and(|m| m.slot.is_none()));
+    }
 }

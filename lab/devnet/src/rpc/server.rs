@@ -6,6 +6,7 @@ use http_body_util::Full;
 use hyper::{
     Request, StatusCode,
     body::{Body as _, Bytes, Incoming},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
     service::service_fn,
 };
 use jsonrpsee::server::{
@@ -21,10 +22,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// How long a body may take: the largest is sent in well under a second.
 const BODY_TIME: Duration = Duration::from_secs(5);
 
-/// geth's code for what took too long, jsonrpsee's for what does not read, and the one for too much at once.
+/// geth's code for what took too long, jsonrpsee's for what does not read, and the one for too much at once; and
+/// the gateway's for a content type that is not JSON's.
 const TIMED_OUT: i32 = -32002;
 const PARSE: i32 = -32700;
 const LIMIT: i32 = -32005;
+const NOT_JSON: i32 = -32012;
 
 /// What serves. It stops when this is dropped.
 #[derive(Debug)]
@@ -77,7 +80,7 @@ pub(super) fn start(listener: TcpListener, config: &RpcConfig, methods: impl Int
                     Ok::<_, Infallible>(match whole(request, largest).await {
                         Ok(request) => {
                             let answer = tower::Service::call(&mut rpc, request).await;
-                            answer.unwrap_or_else(|_| response::internal_error())
+                            as_json(answer.unwrap_or_else(|_| response::internal_error()))
                         }
                         Err(refused) => refused,
                     })
@@ -127,6 +130,18 @@ fn refused(status: StatusCode, said: &str) -> HttpResponse {
     let mut response = response::ok_response(HttpBody::from(said.to_owned()));
     *response.status_mut() = status;
     response
+}
+
+/// jsonrpsee refuses a content type in plain text: here it is said in the shape of the other refusals. Its headers
+/// stay, CORS' among them, without which a page could not read it.
+fn as_json(mut answer: HttpResponse) -> HttpResponse {
+    if answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        *answer.body_mut() = HttpBody::from(said(NOT_JSON, "content-type", "send content-type: application/json"));
+        let headers = answer.headers_mut();
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    }
+    answer
 }
 
 /// What is said to a caller whose head could not be read.

@@ -253,7 +253,12 @@ impl Core {
         });
         let undone = view.undone_at(p.key.slot);
         let cause = if undone.is_some() || seen.is_some() { Cause::Orphaned } else { Cause::Missed };
-        Fate::Excused { cause, evidence: Evidence { block: undone, ..Evidence::default() } }
+        let signed = || {
+            let header = self.offers.get(seen?).map(|o| o.bid.header.block_number)?;
+            Some(BlockId { number: header, hash: seen? })
+        };
+        let (parent, block) = (view.below(tip, p.key.slot), undone.or_else(signed));
+        Fate::Excused { cause, evidence: Evidence { parent, block, ..Evidence::default() } }
     }
 
     /// Whether a promise's fate has its tip paid to our proposer, and this is the promise that it is

@@ -137,7 +137,11 @@ async fn a_missed_slot_excuses_and_does_not_stop_promising() {
     world.at(SLOT.get() + 1, 4_000);
     let next = world.add_block(40, 1, 0, 41, &[]);
     host.blocks.on_apply(next.clone()).await;
-    assert!(matches!(host.blocks.fate(seq), Some((Fate::Excused { cause: Cause::Missed, .. }, false))));
+    let Some((Fate::Excused { cause: Cause::Missed, evidence }, false)) = host.blocks.fate(seq) else {
+        panic!("{:?}", host.blocks.fate(seq))
+    };
+    // Between it and its child there is no block.
+    assert_eq!((evidence.parent, evidence.block), (Some(world.head()), None));
     assert!(host.blocks.core.stopped.read().is_none());
     // Final: it is settled, and the sender's nonce is free again.
     host.blocks.on_final(next.id).await;
@@ -159,7 +163,8 @@ async fn an_offered_block_that_is_reorged_out_is_an_orphaned_slot() {
     world.at(SLOT.get() + 1, 3_000);
     host.blocks.on_undo(id.hash).await;
     let fate = host.blocks.fate(seq);
-    assert!(matches!(fate, Some((Fate::Excused { cause: Cause::Orphaned, .. }, false))), "{fate:?}");
+    let Some((Fate::Excused { cause: Cause::Orphaned, evidence }, false)) = &fate else { panic!("{fate:?}") };
+    assert_eq!((evidence.parent, evidence.block), (Some(world.head()), Some(id)));
     host.kill().await;
 }
 

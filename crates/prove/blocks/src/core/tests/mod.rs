@@ -17,5 +17,6 @@ mod restart;
 mod restored;
 mod served_stop;
 mod silence;
+mod two_nodes;
 mod vectors;
 mod world;
