@@ -2,39 +2,22 @@
 //! nobody has.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::*;
+use super::{
+    tests::{Fixed, SLOT, chain},
+    *,
+};
 use alloy_primitives::{Address, B256, U256};
 use parking_lot::Mutex;
 use std::{num::NonZeroUsize, path::Path};
 use tandem_crypto::SenderCache;
 use tandem_journal::{Bound, FileStorage, FirstUse, Grant, Guard, JournalConfig};
 use tandem_ledger::{Account, Config};
-use tandem_module::{Clock, Permission};
+use tandem_module::Permission;
 use tandem_testkit::wallet::Wallet;
-use tandem_types::{BlsPublicKey, Body, Draft, InclusionPromise, Seal, SignerRef, SlotClock, body::SeenSender};
+use tandem_types::{BlsPublicKey, Body, Draft, InclusionPromise, Seal, SignerRef, body::SeenSender};
 
-const SLOT: Slot = Slot::new(40);
 const MARK: Slot = Slot::new(200);
 
-/// Two slots before ours begins, always.
-struct Fixed;
-impl Clock for Fixed {
-    fn now_ms(&self) -> u64 {
-        chain().clock.start_ms(Slot::new(38))
-    }
-}
-
-fn chain() -> ChainSpec {
-    ChainSpec {
-        chain_id: 1337,
-        genesis_hash: B256::repeat_byte(1),
-        genesis_validators_root: B256::repeat_byte(5),
-        genesis_fork_version: [0, 0, 5, 0x39],
-        fork_version: [6, 0, 5, 0x39],
-        clock: SlotClock::real(1_700_000_000, 12),
-        devnet: true,
-    }
-}
 fn key(slot: Slot) -> SlotKey {
     SlotKey { chain_id: 1337, proposer: BlsPublicKey::default(), slot }
 }

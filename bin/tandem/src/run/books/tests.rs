@@ -12,19 +12,19 @@ use tandem_module::{Clock, Permission};
 use tandem_testkit::{Disk, wallet::Wallet};
 use tandem_types::{BlsPublicKey, Body, Draft, InclusionPromise, SignerRef, Slot, SlotClock, body::SeenSender};
 
-const SLOT: Slot = Slot::new(40);
+pub(super) const SLOT: Slot = Slot::new(40);
 const TIP: u128 = 3;
 const GAS: u64 = 21_000;
 
 /// Two slots before ours begins, always.
-struct Fixed;
+pub(super) struct Fixed;
 impl Clock for Fixed {
     fn now_ms(&self) -> u64 {
         chain().clock.start_ms(Slot::new(38))
     }
 }
 
-fn chain() -> ChainSpec {
+pub(super) fn chain() -> ChainSpec {
     ChainSpec {
         chain_id: 1337,
         genesis_hash: B256::repeat_byte(1),
