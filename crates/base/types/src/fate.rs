@@ -70,9 +70,10 @@ pub enum Cause {
 /// What shows a cause: the account in the parent's post-state, and the block that was judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// The parent whose post-state was read.
+    /// The parent whose post-state was read. Where the slot has no block: the newest block below it, whose child is
+    /// in a later slot.
     pub parent: Option<BlockId>,
-    /// The canonical block of the slot, if there is one.
+    /// The canonical block of the slot, if there is one; else the one that was signed for it or was canonical once.
     pub block: Option<BlockId>,
     /// The sender's nonce there.
     pub nonce: Option<u64>,
